@@ -1,0 +1,124 @@
+"""Where everything of a project lies: `.crowdstack/` beside the spec. Paths, private folders, atomic files; no meaning.
+
+Folders are 0700 and files 0600 whatever the umask says (threats L1).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from crowdstack.errors import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run's files: inbox, configuration, logs, crowd journals. Deleted by `destroy` once drained (logs stay)."""
+
+    root: Path
+
+    @property
+    def inbox(self) -> Path:
+        return self.root / "inbox.db"
+
+    @property
+    def server_config(self) -> Path:
+        return self.root / "server.json"
+
+    @property
+    def server_process(self) -> Path:
+        """Written by the server once it listens: {pid, boot, start, port, nonce}."""
+        return self.root / "server.process.json"
+
+    @property
+    def server_log(self) -> Path:
+        return self.root / "server.log"
+
+    @property
+    def loop_process(self) -> Path:
+        return self.root / "reconcile.process.json"
+
+    @property
+    def loop_log(self) -> Path:
+        return self.root / "reconcile.log"
+
+    @property
+    def crowd(self) -> Path:
+        """The mock crowd's own folder: its configuration, wallet, journal, log."""
+        return self.root / "crowd"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The state folder of one project."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store.db"
+
+    @property
+    def blobs(self) -> Path:
+        """Files of task bundles by SHA-256 (content-addressed)."""
+        return self.root / "blobs"
+
+    @property
+    def key_file(self) -> Path:
+        """32 random bytes that encrypt secrets in the engine's state."""
+        return self.root / "state.key"
+
+    def stack(self, task: str) -> Path:
+        """Folder of the engine's checkpoint, its lock and backup for one task."""
+        return self.root / "stacks" / task
+
+    def run(self, run: str) -> RunFolder:
+        return RunFolder(self.root / "runs" / run)
+
+
+def private_folder(path: Path) -> Path:
+    """Make `path` (and parents) a folder of ours, 0700. Refused if it is a link or belongs to somebody else."""
+    missing = [p for p in (path, *path.parents) if not p.exists()]
+    for folder in reversed(missing):
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+    found = path.lstat()
+    if not path.is_dir() or path.is_symlink():
+        raise Refused(f"{path} is not a plain folder", hint="move it away")
+    if hasattr(os, "getuid") and found.st_uid != os.getuid():
+        raise Refused(f"{path} belongs to another user", hint="use a folder of your own (--state)")
+    if found.st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`: on return the new file is on disk whole; a crash leaves the old or the new, never a mix."""
+    temp = path.parent / f".{path.name}.{secrets.token_hex(8)}"
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temp, path)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames and unlinks in `path` durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

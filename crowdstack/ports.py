@@ -1,0 +1,381 @@
+"""The doors: what crowdstack asks of engines, providers, the store, the server and time. Adapters stand behind them.
+
+Only `wiring` names an adapter. Errors: `Busy` (try at the next tick), `Refused` (a person must act), others as said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+
+from crowdstack.model import (
+    Cursor,
+    EndedVisit,
+    Event,
+    IntentState,
+    Item,
+    ItemOffer,
+    Money,
+    Run,
+    RunId,
+    RunState,
+    Study,
+    StudyKey,
+    StudyState,
+    SubmissionStatus,
+    TaskName,
+    UnitCounts,
+    UnitId,
+    UnitOffer,
+    UnitState,
+    Verdict,
+    VisitCounts,
+    VisitId,
+    WorkerId,
+)
+
+# ---------------------------------------------------------------------------------------------------- engine
+
+
+class Operation(str, Enum):
+    SAME = "same"
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    DELETE = "delete"
+    REFRESH = "refresh"  # the resource was found changed or gone outside of us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One change of one resource: a line of the preview. `changed`: property names; `unknown` ones show as known after up."""
+
+    operation: Operation
+    urn: str
+    type: str
+    name: str
+    changed: tuple[str, ...] = ()
+    replaced_by: tuple[str, ...] = ()  # the properties that force a replacement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackResult:
+    """What an engine verb did (or, in a preview, would do). `outputs` hold secrets in clear: never print them whole."""
+
+    steps: tuple[Step, ...]
+    outputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A Pulumi program and its configuration. `run` is the body of stacks/__main__.py; it takes no argument."""
+
+    project: str
+    stack: str
+    config: Mapping[str, str]
+    run: Callable[[], None] = field(repr=False)
+
+
+OnStep = Callable[[Step], None]
+
+
+class Engine(Protocol):
+    """Makes a stack so. Verbs block; one at a time per stack (LockHeld). Killed anywhere and run again = run once."""
+
+    def preview(self, program: Program) -> StackResult:
+        """The steps `up` would take now, resources looked at first (`refresh`); nothing is changed, not even the state."""
+
+    def up(self, program: Program, on_step: OnStep = ...) -> StackResult:
+        """Refresh, then make it so. StepFailed after the first failed step; the state then holds all that was done."""
+
+    def destroy(self, on_step: OnStep = ...) -> StackResult:
+        """Delete every resource, dependents first, and the state's entries with them. A repeat does nothing."""
+
+    def outputs(self) -> Mapping[str, Any] | None:
+        """The stack's outputs as of the last `up`, secrets in clear; None when there is no stack."""
+
+
+# ---------------------------------------------------------------------------------------------------- provider
+
+
+class Provider(Protocol):
+    """The crowd's service. Every verb is synchronous, idempotent by its key, and carries totals, never increments."""
+
+    def fetch_study(self, key: StudyKey) -> Study | None:
+        """The listing as it is now, looked up by our key over all states."""
+
+    def open_study(self, key: StudyKey, *, places: int, reward: Money, title: str) -> Study:
+        """List `places` visits. The same key again returns the study that is there."""
+
+    def raise_places(self, key: StudyKey, to: int) -> Study:
+        """List `to` places in all; never fewer than before; a repeat changes nothing."""
+
+    def set_state(self, key: StudyKey, state: StudyState) -> Study:
+        """Pause, open again or close. Closed is final."""
+
+    def approve(self, key: StudyKey, visit: VisitId, worker: WorkerId) -> None:
+        """Pay the visit its reward, once however often this is called. Refused: unknown study, no place left, dry wallet."""
+
+    def reject(self, key: StudyKey, visit: VisitId, worker: WorkerId, reason: str) -> None:
+        """Do not pay the visit; its place is free again. Refused once it was paid."""
+
+    def gross(self, reward: Money) -> Money:
+        """What one visit costs in all: reward, fee, tax. Pure."""
+
+    def spent(self) -> Money | None:
+        """What the provider's own books say was debited for all studies of this task; None before the first study."""
+
+
+class Crowd(Protocol):
+    """Simulated or invited workers that come by themselves (mock provider only); its process outlives ours."""
+
+    def ensure(self) -> None:
+        """Start it unless it runs. A repeat does nothing."""
+
+    def running(self) -> bool: ...
+
+    def stop(self) -> None:
+        """Ask it to end and wait until its process is gone."""
+
+    def links(self) -> Sequence[str]:
+        """Signed links for people (human crowd; empty for simulated ones)."""
+
+
+# ---------------------------------------------------------------------------------------------------- control
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """An inbox entry whose body cannot be understood: kept raw in quarantine so that the others go on."""
+
+    seq: int
+    raw: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Consecutive events after `before`; `cursor` is where the store stands once they are kept. The chain was checked."""
+
+    before: Cursor
+    events: tuple[Event | Unreadable, ...]
+    cursor: Cursor
+    again: bool = False  # a new epoch tells old events again: those already stored are no news
+
+
+class Control(Protocol):
+    """The server's other end. Connected means mutually proven (docs/protocol.md). Loss of the connection raises Busy."""
+
+    async def connect(self, cursor: Cursor | None) -> Cursor:
+        """Prove each other, take the lease, resume after `cursor`; the position agreed on.
+
+        InboxRegressed when the inbox does not continue what the store holds (call `new_epoch`, then connect again);
+        LockHeld when another reconciler has the lease.
+        """
+
+    async def new_epoch(self, cursor: Cursor) -> Cursor:
+        """Make the inbox start a new epoch above `cursor` and tell everything it has again."""
+
+    async def next_batch(self, timeout_s: float) -> Batch | None:
+        """The next events (at most 500), or None when none came in time."""
+
+    async def ack(self, seq: int) -> None:
+        """Everything up to `seq` is stored: the window moves on."""
+
+    async def offer(self, items: Sequence[ItemOffer], units: Sequence[UnitOffer], drop: Sequence[UnitId] = ()) -> None:
+        """Units that may be worked on; durable at the server when this returns. Chunked by the caller: <= 500 units."""
+
+    async def set_workers(self, blocked: Sequence[WorkerId]) -> None:
+        """All workers that are to get nothing (the whole list, a total)."""
+
+    async def open_study(self, study: StudyKey, *, places: int, state: StudyState) -> None:
+        """How many visits of the study the server may admit in all, and whether it admits any now."""
+
+    async def drain(self, *, now: bool = False) -> None:
+        """Give out no more units; `drained` is the last event once no hold is open (`now`: holds end at once)."""
+
+    async def release(self, seq: int) -> None:
+        """Events up to `seq` are in a backup of the store: the server may delete them."""
+
+    async def close(self) -> None: ...
+
+
+# ---------------------------------------------------------------------------------------------------- store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentDraft:
+    """An action to be written down before it is sent. The same `key` twice in a run is the same intent.
+
+    places, gross: for actions that list places (study, total places, gross cost of one); they are what budgets reserve.
+    """
+
+    key: str  # "open:rte-1", "places:rte-1:400", "approve:<visit>"
+    kind: str  # name of the action (plan.decide)
+    body: Mapping[str, Any]
+    study: StudyKey | None = None
+    places: int | None = None
+    gross: Money | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    id: int
+    run: RunId
+    key: str
+    kind: str
+    body: Mapping[str, Any]
+    state: IntentState
+    at: datetime
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitRow:
+    """One unit as `units ls|show` prints it."""
+
+    unit: UnitId
+    item: str
+    repeat: int
+    state: UnitState
+    attempt: int
+    worker: WorkerId | None
+    submissions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionRow:
+    """One submission as export and review read it."""
+
+    submission: int
+    run: RunId
+    unit: UnitId
+    item: str
+    worker: WorkerId
+    assignment: str
+    visit: VisitId
+    receipt: int
+    epoch: int
+    status: SubmissionStatus
+    submitted_at: datetime
+    duration_s: float
+    answers: Mapping[str, Any]
+    signals: Mapping[str, Any]
+    bundle: str
+    late: bool
+    version: int  # +1 with each verdict; a verdict names the version it saw
+
+
+class Store(Protocol):
+    """The truth about a task, on this disk. Each verb is one IMMEDIATE transaction; Busy when the database stays locked.
+
+    Money here: E = paid + sum over studies of max(0, places - paid visits) * gross, over all runs of the task
+    (threats section 4); an intent that would raise E above `budget` raises OverBudget and nothing is recorded.
+    """
+
+    # runs
+    def tasks(self) -> list[TaskName]: ...
+    def live_run(self, task: TaskName) -> Run | None: ...
+    def runs(self, task: TaskName) -> list[Run]: ...
+    def run(self, run: RunId) -> Run: ...
+    def open_run(
+        self,
+        task: TaskName,
+        *,
+        settings: Mapping[str, Any],
+        items: Iterable[Item],
+        repeats: int,
+        fresh: bool,
+        now: datetime,
+    ) -> Run:
+        """The live run, brought to these settings and items, or a new one. New units for new items or more repeats;
+        units of items that are gone become `dropped`. `fresh`: earlier runs' answers do not count for a new run."""
+
+    def want(self, run: RunId, state: RunState, now: datetime, *, drain_now: bool = False) -> None: ...
+    def drain_now(self, run: RunId) -> bool: ...
+    def set_reached(self, run: RunId, state: RunState, now: datetime) -> None: ...
+
+    # events
+    def cursor(self, run: RunId) -> Cursor | None: ...
+    def adopt_inbox(self, run: RunId, cursor: Cursor) -> None:
+        """Go on with another inbox or epoch: the cursor moves there; a new inbox id means nothing is offered there yet."""
+
+    def keep(self, run: RunId, batch: Batch) -> int:
+        """Store a batch and move the cursor, both or neither; how many were new. Heard again is no news, a gap raises Gap.
+        Unreadable ones, and those that the tables refuse, go to quarantine in the same transaction."""
+
+    def quarantined(self, run: RunId) -> int: ...
+
+    # counts: kept in the same transactions, equal to a recount
+    def unit_counts(self, run: RunId) -> UnitCounts: ...
+    def visit_counts(self, run: RunId) -> VisitCounts: ...
+    def recount(self, run: RunId) -> UnitCounts:
+        """The same by COUNT: for `doctor` and tests."""
+
+    # offers
+    def offers(self, run: RunId) -> tuple[int, int]:
+        """(offers there should be: the sum of attempts of all units not dropped, offers the server has confirmed)."""
+
+    def unoffered(self, run: RunId, limit: int) -> tuple[list[ItemOffer], list[UnitOffer], list[UnitId]]:
+        """Up to `limit` units whose last attempt (or drop) the server has not confirmed, with the data of their items."""
+
+    def mark_offered(self, run: RunId, units: Sequence[UnitOffer], dropped: Sequence[UnitId] = ()) -> None: ...
+
+    # visits and money
+    def ended_visits(self, run: RunId, limit: int) -> list[EndedVisit]:
+        """Visits that left with submissions and are neither paid nor rejected, oldest first."""
+
+    def exposure(self, task: TaskName, currency: str) -> Money:
+        """E of the task."""
+
+    def paid(self, task: TaskName, currency: str) -> Money: ...
+    def places(self, study: StudyKey) -> int:
+        """The greatest total of places in any intent of the study that was not refused; 0 without one."""
+
+    def record_intents(
+        self, run: RunId, drafts: Sequence[IntentDraft], *, budget: Money | None, now: datetime
+    ) -> list[Intent]:
+        """Write them down, all or none. OverBudget as said above. A key that is there already returns that intent."""
+
+    def finish_intents(self, done: Sequence[tuple[int, IntentState, str | None]], now: datetime) -> None:
+        """Results; a done `approve`/`reject` settles its visit (and books the payment) in the same transaction."""
+
+    def open_intents(self, run: RunId) -> list[Intent]: ...
+    def journal(self, run: RunId) -> Iterator[Intent]: ...
+
+    # review and export
+    def units(
+        self, run: RunId, *, state: UnitState | None = None, limit: int = 50, after: str = ""
+    ) -> list[UnitRow]: ...
+    def submissions(self, task: TaskName, *, unit: UnitId | None = None) -> Iterator[SubmissionRow]:
+        """All submissions of the task that count into its current generation, in order of (run, receipt), streamed."""
+
+    def judge(
+        self, submission: int, verdict: Verdict, *, reason: str, by: str, version: int | None, now: datetime
+    ) -> SubmissionRow:
+        """Give a verdict. exclude and reject offer the unit again (attempt + 1) and free the item for other workers only.
+        StateMismatch when `version` is not the current one."""
+
+    def pseudonym_key(self, task: TaskName) -> bytes:
+        """32 random bytes that never leave the store."""
+
+    def backup(self, to: str) -> None:
+        """A verified copy by SQLite's backup call."""
+
+    def close(self) -> None: ...
+
+
+# ---------------------------------------------------------------------------------------------------- clock
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """UTC, aware."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+
+    async def sleep(self, seconds: float) -> None: ...

@@ -1,0 +1,122 @@
+"""Detached processes and who they are: a pid alone is reused, so an identity is (pid, boot, start).
+
+Used by the engine's plugin (task server), `deploy` (reconciler) and the mock provider (crowd).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_LINUX = sys.platform.startswith("linux")  # a value, so that type checkers read both branches on every system
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessId:
+    """A process that can be recognised after a reboot and after its pid was reused."""
+
+    pid: int
+    boot: str  # id of this boot of the machine
+    start: str  # when the process started, in the system's own finest unit
+
+    def to_json(self) -> dict[str, int | str]:
+        return {"pid": self.pid, "boot": self.boot, "start": self.start}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> ProcessId:
+        return cls(pid=int(str(data["pid"])), boot=str(data["boot"]), start=str(data["start"]))
+
+
+def boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    if path.exists():
+        return path.read_text().strip()
+    return subprocess.run(["sysctl", "-n", "kern.boottime"], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def identify(pid: int) -> ProcessId | None:
+    """The identity of a running process; None if there is none (a zombie counts as none)."""
+    if _LINUX:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        fields = stat.rpartition(")")[2].split()  # the name in parentheses may hold blanks
+        state, start = fields[0], fields[19]
+        return None if state in "ZX" else ProcessId(pid=pid, boot=boot_id(), start=start)
+    shown = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, start = shown.stdout.strip().partition(" ")
+    return None if not state or state.startswith("Z") else ProcessId(pid=pid, boot=boot_id(), start=start.strip())
+
+
+def alive(process: ProcessId) -> bool:
+    return identify(process.pid) == process
+
+
+def send_signal(process: ProcessId, number: signal.Signals) -> bool:
+    """Signal exactly this process; False if it is gone. A stranger that got its pid is never signalled (threats E2)."""
+    if _LINUX:
+        try:
+            fd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            return False
+        try:
+            if not alive(process):  # checked while the pidfd pins whoever holds the pid
+                return False
+            signal.pidfd_send_signal(fd, number)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+    if not alive(process):
+        return False
+    os.kill(process.pid, number)
+    return True
+
+
+# What a child may see of our environment: no credentials, no spec variables (threats E4).
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
+
+
+def child_environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+
+
+def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path) -> ProcessId:
+    """Start `python -m ...` in a session of its own, output appended to `log` (0600); it outlives this process.
+
+    `arguments` are what follows the interpreter. The child is reaped by init; nobody waits for it here, so a caller
+    in the same process must not take a zombie for alive (`identify` does not).
+    """
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        child = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=fd,
+            stderr=fd,
+            cwd=folder,
+            env=child_environment(),
+            start_new_session=True,
+        )
+    finally:
+        os.close(fd)
+    _children.append(child)
+    identity = identify(child.pid)
+    return identity or ProcessId(pid=child.pid, boot=boot_id(), start="gone")
+
+
+_children: list[subprocess.Popen[bytes]] = []  # kept so that Popen's destructor does not warn; polled by `reap`
+
+
+def reap() -> None:
+    """Collect children of this process that have ended."""
+    for child in list(_children):
+        if child.poll() is not None:
+            _children.remove(child)

@@ -1,0 +1,1 @@
+"""What crosses a process boundary: frames of both sockets and the files that start a process. Dataclasses <-> JSON."""
