@@ -89,6 +89,7 @@ class CrowdConfig:
     workers: int  # how many work at the same time
     answers: Mapping[str, Any] | None  # JSON Schema (bots draw from it)
     recording: str | None  # path of the recorded answers (replay)
+    data_id: str = "id"  # the field of a unit's `data` that names its item (replay)
     item_column: str = "item"
     worker_column: str = "worker"
     time_per_unit_s: float = 0.0  # median; 0 = as fast as the server answers
