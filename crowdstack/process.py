@@ -81,7 +81,7 @@ def send_signal(process: ProcessId, number: signal.Signals) -> bool:
 
 
 # What a child may see of our environment: no credentials, no spec variables (threats E4).
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "PYTHONPATH")
 
 
 def child_environment() -> dict[str, str]:
