@@ -269,6 +269,17 @@ class SubmissionRow:
     version: int  # +1 with each verdict; a verdict names the version it saw
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """How a run would stand right after `open_run`."""
+
+    run: RunId
+    new: bool  # no live run: `up` would open this one
+    units: UnitCounts
+    visits: VisitCounts
+    offers: tuple[int, int]
+
+
 class Store(Protocol):
     """The truth about a task, on this disk. Each verb is one IMMEDIATE transaction; Busy when the database stays locked.
 
@@ -293,6 +304,18 @@ class Store(Protocol):
     ) -> Run:
         """The live run, brought to these settings and items, or a new one. New units for new items or more repeats;
         units of items that are gone become `dropped`. `fresh`: earlier runs' answers do not count for a new run."""
+
+    def rehearse(
+        self,
+        task: TaskName,
+        *,
+        settings: Mapping[str, Any],
+        items: Iterable[Item],
+        repeats: int,
+        fresh: bool,
+        now: datetime,
+    ) -> Rehearsal:
+        """What `open_run` with the same arguments would give; nothing is kept."""
 
     def want(self, run: RunId, state: RunState, now: datetime, *, drain_now: bool = False) -> None: ...
     def drain_now(self, run: RunId) -> bool: ...
