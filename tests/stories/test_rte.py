@@ -1,0 +1,73 @@
+"""The main job on real input: a recorded crowd of 164 people answers again, and the export is exactly the recording."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.stories.stage import (
+    FULL,
+    ROOT,
+    assert_journal_is_export,
+    assert_nothing_is_left,
+    kill_at_random,
+    rte_project,
+    stage,
+)
+
+pytestmark = [pytest.mark.story, pytest.mark.timeout(900)]
+
+
+def recorded(rows: list[dict[str, object]]) -> list[tuple[object, object, object]]:
+    return sorted((row["item"], row["worker"], row["answers"]["entails"]) for row in rows)  # type: ignore[index,type-var]
+
+
+def test_a_replayed_crowd_gives_exactly_the_recorded_answers(tmp_path: Path) -> None:
+    recording = rte_project(tmp_path, items=800 if FULL else 100)
+    with stage(tmp_path) as here:
+        begun = time.monotonic()
+        here.run("up", "task.yaml", "--yes", timeout_s=600)
+        took = time.monotonic() - begun
+        rows = here.export()
+        assert recorded(rows) == sorted(recording)
+        assert assert_journal_is_export(here) == len(recording)
+        assert_nothing_is_left(here)
+        print(f"\nRTE: {len(rows)} answers in {took:.1f} s ({len(rows) / took:.0f}/s)")
+        if FULL:
+            here.run("export", "task.yaml", "-f", "csv", "-o", "answers-out.csv")
+            score = subprocess.run(
+                [sys.executable, str(ROOT / "examples/rte/score.py"), "answers-out.csv", "gold.csv"],
+                cwd=tmp_path, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            print(score.stdout)
+            assert "0.897" in score.stdout
+
+
+def test_whatever_is_killed_no_accepted_answer_is_lost_or_doubled(tmp_path: Path) -> None:
+    seed = 20261123
+    recording = rte_project(tmp_path, items=800 if FULL else 160)
+    with stage(tmp_path) as here:
+        command = ("up", "task.yaml", "--yes", "--set", "provider.crowd.time_per_unit=1s", "--set", "provider.crowd.workers=60")
+        killed = kill_at_random(here, command, each=5, hands=20, seed=seed)
+        assert all(killed[part] >= 5 for part in ("server", "loop", "crowd", "up")), killed
+        rows = here.export()
+        assert recorded(rows) == sorted(recording)
+        assert assert_journal_is_export(here) == len(recording)
+        here.run("destroy", "--yes", expect=(0, 6))
+        assert_nothing_is_left(here)
+        print(f"\nkilled {dict(killed)}, seed {seed}: {len(rows)} answers, each once, each under its receipt")
+
+
+def test_what_was_previewed_is_what_happened(tmp_path: Path) -> None:
+    rte_project(tmp_path, items=20)
+    with stage(tmp_path) as here:
+        before = json.loads(here.run("preview", "task.yaml", "-o", "json"))
+        here.run("up", "task.yaml", "--yes")
+        after = json.loads(here.run("logs", "journal", "-o", "json"))
+        assert [line["text"] for line in before["lines"]] == [line["text"] for line in after["lines"]]
+        assert before["steps"] == after["steps"]
