@@ -302,6 +302,7 @@ class UnitCounts:
     """total = open + assigned + submitted + approved. excluded, rejected, surplus count submissions."""
 
     total: int = 0
+    before: int = 0  # of total: done, and done by an earlier run of the task
     open: int = 0
     assigned: int = 0
     submitted: int = 0

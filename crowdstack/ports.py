@@ -284,7 +284,8 @@ class Store(Protocol):
     """The truth about a task, on this disk. Each verb is one IMMEDIATE transaction; Busy when the database stays locked.
 
     Money here: E = paid + sum over studies of max(0, places - paid visits) * gross, over all runs of the task
-    (threats section 4); an intent that would raise E above `budget` raises OverBudget and nothing is recorded.
+    (threats section 4); once its `close` intent is done a study owes only for visits that ended with submissions and
+    are not settled. An intent that would raise E above `budget` raises OverBudget and nothing is recorded.
     """
 
     # runs
@@ -331,6 +332,15 @@ class Store(Protocol):
         Unreadable ones, and those that the tables refuse, go to quarantine in the same transaction."""
 
     def quarantined(self, run: RunId) -> int: ...
+    def drained(self, run: RunId) -> bool:
+        """The inbox said `drained` and so everything it ever held is stored."""
+
+    # what the reconciler says of itself, for `status`
+    def note(self, run: RunId, state: str, text: str, now: datetime) -> None:
+        """The reconciler's last word on the run (plan.decide.Rest); replaces the one before."""
+
+    def noted(self, run: RunId) -> tuple[str, str, datetime] | None:
+        """(state, text, when) of the last note."""
 
     # counts: kept in the same transactions, equal to a recount
     def unit_counts(self, run: RunId) -> UnitCounts: ...
@@ -361,7 +371,8 @@ class Store(Protocol):
     def record_intents(
         self, run: RunId, drafts: Sequence[IntentDraft], *, budget: Money | None, now: datetime
     ) -> list[Intent]:
-        """Write them down, all or none. OverBudget as said above. A key that is there already returns that intent."""
+        """Write them down, all or none. OverBudget as said above. A key that is there already returns that intent;
+        a refused one is recorded anew (same row, state `recorded`, the budget asked again): what refused it may be gone."""
 
     def finish_intents(self, done: Sequence[tuple[int, IntentState, str | None]], now: datetime) -> None:
         """Results; a done `approve`/`reject` settles its visit (and books the payment) in the same transaction."""
