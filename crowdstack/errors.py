@@ -45,6 +45,10 @@ class Problem:
     message: str
     hint: str | None = None
 
+    def __str__(self) -> str:
+        line = ": ".join(part for part in (self.where, self.path, self.message) if part)
+        return f"{line}\n  try: {self.hint}" if self.hint else line
+
 
 class SpecError(CrowdstackError):
     """A spec (or a file it names) is not valid; all faults found are in `problems`, in document order."""
@@ -56,6 +60,9 @@ class SpecError(CrowdstackError):
         first = problems[0]
         super().__init__(first.message, where=first.where, hint=first.hint)
         self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class CredentialsMissing(CrowdstackError):
