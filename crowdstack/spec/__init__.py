@@ -1,0 +1,23 @@
+"""The spec: one YAML file -> values, items and the task app's bundle. Every fault with file, line and column."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from crowdstack.spec.check import checked
+from crowdstack.spec.load import Variables, load
+from crowdstack.spec.models import Spec
+
+__all__ = ["Spec", "load_spec"]
+
+
+def load_spec(
+    path: Path, *, overlays: Sequence[Path] = (), sets: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> Spec:
+    """The spec at `path`, with overlays merged over it and `a.b=value` settings laid on top.
+
+    SpecError holds every fault found; NotFound when there is no such file.
+    """
+    return checked(load(path, overlays, sets, Variables(environ)))
