@@ -1,0 +1,298 @@
+"""Values -> text, tables, JSON, ndjson, Markdown. Pure: what is printed, never where.
+
+Text that others wrote (answers, ids, messages, titles) passes `safe_text` before it reaches a terminal and stands in a
+code span in Markdown (threats R6). JSON is plain ASCII, so nothing in it can act on a terminal either.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from crowdstack.errors import CrowdstackError, SpecError
+from crowdstack.model import Money
+from crowdstack.ports import Operation, Step
+
+if TYPE_CHECKING:
+    from crowdstack.deploy import Preview, Status
+    from crowdstack.plan.cost import Cost
+
+FORMATS = ("text", "json", "ndjson", "md")
+
+_BLANKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
+# C0 and C1 controls; controls of the writing direction; interlinear marks, byte-order mark and tag characters, which show nothing.
+_ACTING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb\ufeff\U000e0000-\U000e007f]"
+)
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+# ---------------------------------------------------------------------------------------------------- foreign text
+
+
+def safe_text(value: object) -> str:
+    """One line that only shows: line breaks and tabs are blanks, controls are dropped, half characters are U+FFFD."""
+    return _HALVES.sub("\ufffd", _ACTING.sub("", _BLANKS.sub(" ", str(value))))
+
+
+def code_span(value: object) -> str:
+    """Foreign text for Markdown, in a fence longer than any inside it: no link, markup or mention in it comes alive."""
+    text = safe_text(value).replace("|", "\\|")
+    if not text.strip():
+        return ""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    pad = " " if text[0] in "` " or text[-1] in "` " else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+# ---------------------------------------------------------------------------------------------------- data
+
+
+def plain(value: Any) -> Any:
+    """Values as JSON has them: money as "0.50 USD", times as ISO 8601, enums by value, dataclasses as objects."""
+    if isinstance(value, Money):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def to_json(value: Any, *, indent: int | None = 2) -> str:
+    return json.dumps(plain(value), ensure_ascii=True, indent=indent)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns as wide as their widest cell; numbers to the right."""
+    cells = [[safe_text("" if cell is None else cell) for cell in row] for row in rows]
+    right = [bool(cells) and all(row[i].replace(".", "", 1).isdigit() for row in cells) for i in range(len(headers))]
+    widths = [max(len(row[i]) for row in [list(headers), *cells]) for i in range(len(headers))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in [[header.upper() for header in headers], *cells]
+    )
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(headers) + " |", "|" + " --- |" * len(headers)]
+    lines += ["| " + " | ".join(code_span("" if cell is None else cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def records(headers: Sequence[str], rows: Iterable[Sequence[object]], form: str) -> str:
+    """Rows of one shape in any of FORMATS; ndjson is one object a line."""
+    if form == "text":
+        return table(headers, rows)
+    if form == "md":
+        return markdown_table(headers, rows)
+    objects = [dict(zip(headers, row, strict=True)) for row in rows]
+    return to_json(objects) if form == "json" else "\n".join(to_json(item, indent=None) for item in objects)
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+
+def error(fault: CrowdstackError) -> str:
+    """What, where, why and what now; a spec's faults all together, in document order."""
+    if not isinstance(fault, SpecError):
+        lines = [_labelled(None, f"{fault.where}: {fault.what}" if fault.where else fault.what)]
+        lines += [_labelled(label, text) for label, text in (("why", fault.why), ("try", fault.hint)) if text]
+        return "\n".join(lines)
+    lines = []
+    for problem in fault.problems:
+        path = f"{problem.path}: " if problem.path else ""
+        lines.append(_labelled(None, f"{problem.where}: {path}{problem.message}"))
+        if problem.hint:
+            lines.append(_labelled("try", problem.hint))
+    if len(fault.problems) > 1:
+        lines.append(f"{len(fault.problems)} faults in all")
+    return "\n".join(lines)
+
+
+def _labelled(label: str | None, text: str) -> str:
+    """`error: ...` or an indented `  try: ...`; further lines of a message stay lines, each made safe."""
+    head = "error: " if label is None else f"  {label}: "
+    return head + ("\n" + " " * len(head)).join(safe_text(line) for line in text.splitlines())
+
+
+# ---------------------------------------------------------------------------------------------------- preview
+
+SIGNS = {
+    Operation.CREATE: "+",
+    Operation.UPDATE: "~",
+    Operation.REPLACE: "+-",
+    Operation.DELETE: "-",
+    Operation.REFRESH: "~",
+    Operation.SAME: "=",
+}
+
+
+def step(change: Step) -> str:
+    """One line of one resource."""
+    line = f"{SIGNS[change.operation]:<2} {change.type} {change.name}"
+    if change.replaced_by:
+        line += f" (replaced: {', '.join(change.replaced_by)} cannot be changed in place)"
+    elif change.changed:
+        line += f" ({', '.join(change.changed)})"
+    return safe_text(line)
+
+
+def preview(plan: Preview) -> str:
+    """The whole preview as text: resources, crowd, what can never be changed later, totals."""
+    steps = [step(change) for change in plan.steps if change.operation is not Operation.SAME]
+    crowd = [safe_text(f"{line.sign:<2} {line.text}") for line in plan.lines]
+    head = f"{plan.task}: run {plan.run}" + (" (new)" if plan.new_run else "")
+    parts = [
+        safe_text(head),
+        _section("Stack", steps or ["=  no change"]),
+        _section("Crowd", crowd or ["=  no change"]),
+        _section("Can never be changed later", [f"!  {safe_text(text)}" for text in plan.never_changes]),
+        _section("Notes", [safe_text(text) for text in plan.notes]),
+        totals(plan),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _section(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([title, *(f"  {line}" for line in lines)]) if lines else ""
+
+
+def totals(plan: Preview) -> str:
+    """The last line: how many changes, and what people may cost in all."""
+    if plan.target_met and not plan.changes:
+        return "The target is already met: nothing to do."
+    signs = [SIGNS[change.operation] for change in plan.steps] + [line.sign for line in plan.lines]
+    counted = ", ".join(
+        f"{signs.count(sign)} to {verb}"
+        for sign, verb in (("+", "create"), ("~", "change"), ("+-", "replace"), ("-", "delete"))
+        if sign in signs
+    )
+    return f"{counted or 'No changes'}. {cost(plan.cost)}"
+
+
+def cost(total: Cost) -> str:
+    """People's cost in one line."""
+    text = f"People: {total.visits} visits x {total.gross} = {total.total}"
+    if total.cap is not None:
+        text += f", at most {total.cap}"
+    rates = [f"{amount} per {per}" for amount, per in ((total.per_unit, "unit"), (total.per_hour, "hour")) if amount]
+    return safe_text(text + (f" ({', '.join(rates)})" if rates else "") + ".")
+
+
+def preview_data(plan: Preview) -> dict[str, Any]:
+    return {**plain(plan), "changes": plan.changes}
+
+
+def preview_records(plan: Preview) -> list[tuple[str, str, str]]:
+    """(part, sign, text) of every line: what ndjson and Markdown print."""
+    steps = [("stack", SIGNS[s.operation], step(s)[3:]) for s in plan.steps if s.operation is not Operation.SAME]
+    return steps + [("crowd", line.sign, line.text) for line in plan.lines]
+
+
+# ---------------------------------------------------------------------------------------------------- status
+
+
+def status_data(now: Status) -> dict[str, Any]:
+    """What `status -o json` promises (docs/cli.md)."""
+    return {
+        "task": now.task,
+        "run": now.run,
+        "state": now.state,
+        "target": now.target,
+        "done": now.done,
+        "units": plain(now.units),
+        "visits": plain(now.visits),
+        "workers": now.workers,
+        "rate_per_min": now.rate_per_min,
+        "server": {"url": now.server_url, "healthy": now.server_healthy},
+        "loop": {"running": now.loop_running, "note": now.loop_note},
+        "links": list(now.links),
+        "spend": plain(now.spend),
+        "exposure": plain(now.exposure),
+        "cap": plain(now.cap),
+        "budget": plain(now.budget),
+        "quarantined": now.quarantined,
+        "started_at": plain(now.started_at),
+    }
+
+
+def status_rows(now: Status) -> list[tuple[str, str]]:
+    """The same for people: one fact a line, each with what to do where something is wrong."""
+    units = now.units
+    counts = [f"{getattr(units, name)} {name}" for name in ("open", "assigned", "submitted", "approved")]
+    counts += [f"{getattr(units, name)} {name}" for name in ("excluded", "rejected", "surplus") if getattr(units, name)]
+    spend = f"{now.spend}, at most {now.exposure} with what is open"
+    rows = [
+        ("run", now.run),
+        ("state", now.state),
+        ("done", f"{now.done} of {now.target}"),
+        ("units", f"{units.total}: {', '.join(counts)}"),
+        (
+            "workers",
+            f"{now.workers} at work" + (f", {now.rate_per_min:.0f} units a minute" if now.rate_per_min else ""),
+        ),
+        ("spend", spend + (f"; budget {now.budget}" if now.budget is not None else "")),
+        (
+            "server",
+            f"{now.server_url} ({'healthy' if now.server_healthy else 'no answer'})" if now.server_url else "none",
+        ),
+        ("reconciler", "running" if now.loop_running else "not running"),
+    ]
+    if now.loop_note:
+        rows.append(("note", now.loop_note))
+    if now.quarantined:
+        rows.append(("quarantine", f"{now.quarantined} events could not be read; they are kept: crowdstack doctor"))
+    return rows + [("link", link) for link in now.links]
+
+
+def status(now: Status, form: str) -> str:
+    if form == "json":
+        return to_json(status_data(now))
+    if form == "ndjson":
+        return to_json(status_data(now), indent=None)
+    rows = status_rows(now)
+    if form == "md":
+        return markdown_table(["fact", "value"], rows)
+    return "\n".join(f"{name:<10}  {safe_text(value)}" for name, value in rows)
+
+
+def progress(now: Status, rate_per_min: float | None) -> str:
+    """The run in one line, for watching."""
+    rate = "" if rate_per_min is None else f"{rate_per_min:.0f}/min  "
+    budget = f" of {now.budget}" if now.budget is not None else ""
+    return safe_text(
+        f"{now.run}  {now.state}  {now.done}/{now.target} done  {rate}{now.workers} workers  spend {now.spend}{budget}"
+    )
+
+
+def leaving(there: Status, *, now: bool) -> str:
+    """What `destroy` takes away, what it waits for and what stays."""
+    at_work = there.units.assigned
+    people = "nobody holds a unit" if not at_work else f"{at_work} units are held by workers"
+    if at_work:
+        people += ": their holds end at once" if now else ": waits until they submit or their time is over"
+    gone = [f"-  task server {there.server_url}"] if there.server_url else []
+    gone += ["-  reconciler", "-  simulated crowd, worker links", f"-  open places of {there.run}"]
+    kept = f"=  the store: answers of {there.done} units done, {there.spend} spent (a backup is made first)"
+    return "\n".join(
+        [
+            safe_text(f"{there.task}: run {there.run} is {there.state}; {people}"),
+            *(f"  {safe_text(g)}" for g in gone),
+            f"  {safe_text(kept)}",
+        ]
+    )

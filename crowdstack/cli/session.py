@@ -1,0 +1,140 @@
+"""What all commands share: the global options, the way to a project, the way to the person at the terminal.
+
+Results go to stdout (`out`), everything else to stderr (`say`). Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from crowdstack.errors import Cancelled, UsageError
+
+if TYPE_CHECKING:
+    from crowdstack.wiring import Project
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _open_project(**where: Any) -> Project:
+    from crowdstack.wiring import Project
+
+    return Project.open(**where)
+
+
+@dataclass
+class Session:
+    """One call of `crowdstack`: its global options. `open_project` stands here so that tests can pass another world."""
+
+    stack: str | None = None
+    state: Path | None = None
+    debug: bool = False
+    any_error_is_1: bool = False  # --detailed-exitcode: 2 means changes there
+    open_project: Callable[..., Project] = _open_project
+
+    @contextmanager
+    def project(
+        self, spec: Path | None = None, overlays: Sequence[Path] = (), sets: Sequence[str] = ()
+    ) -> Iterator[Project]:
+        """The project of SPEC or of `-s`; without both, of the folder's only live stack."""
+        found = self.open_project(spec=spec, overlays=overlays, sets=sets, stack=self.stack, state=self.state)
+        with closing(found) as project:
+            yield project
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+_FILE = click.Path(path_type=Path)
+
+
+def spec_argument(command: Command) -> Command:
+    """SPEC, for commands that act on what is there: left out, it is the folder's only live stack."""
+    return click.argument("spec", required=False, type=_FILE)(command)
+
+
+def spec_options(command: Command) -> Command:
+    """SPEC, `-f` and `--set`, for commands that read what is wanted."""
+    for option in (
+        click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Set one field of the spec."),
+        click.option(
+            "-f",
+            "--overlay",
+            "overlays",
+            metavar="FILE",
+            multiple=True,
+            type=_FILE,
+            help="Merge this file over the spec.",
+        ),
+        click.argument("spec", required=False, type=_FILE),
+    ):
+        command = option(command)
+    return command
+
+
+def output_option(*formats: str) -> Callable[[Command], Command]:
+    return click.option(
+        "-o", "--output", "form", type=click.Choice(formats), default="text", show_default=True, help="How to print it."
+    )
+
+
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+class Seconds(click.ParamType[float]):
+    """`90`, `90s`, `5m` or `2h`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, (int, float)):
+            return float(value)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|)", value.strip())
+        if match is None:
+            self.fail(f"{value!r} is not a duration; write it like 90s, 5m or 2h", param, ctx)
+        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+timeout_option = click.option("--timeout", type=Seconds(), help="Give up waiting after this time, like 90s or 5m.")
+
+
+# ---------------------------------------------------------------------------------------------------- talking
+
+_COLOURS = {"+": "green", "~": "yellow", "-": "red", "+-": "magenta", "!": "magenta", "error:": "red"}
+
+
+def out(text: str) -> None:
+    """A result."""
+    if text:
+        click.echo(_painted(text))
+
+
+def say(text: str) -> None:
+    """Progress, questions, everything that is not the result."""
+    click.echo(_painted(text), err=True)
+
+
+def _painted(text: str) -> str:
+    """Lines that begin with a sign get its colour; click takes it away again where there is no terminal."""
+    return "\n".join(
+        click.style(line, fg=_COLOURS.get(line.split(maxsplit=1)[0])) if line.strip() else line
+        for line in text.split("\n")
+    )
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Return once the person said yes; Cancelled when they did not, UsageError when there is nobody to ask."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "this needs a yes, and there is no terminal to ask at", hint="look with `preview`, then add --yes"
+        )
+    if not click.confirm(question, err=True):
+        raise Cancelled("nothing was changed")
