@@ -1,0 +1,77 @@
+"""A whole crowd: so many workers at a time, each until nothing is left for it; over when nothing is left for anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from crowdstack.crowd.bots import bots
+from crowdstack.crowd.conduct import Conduct
+from crowdstack.crowd.journal import Journal
+from crowdstack.crowd.replay import recorded_workers
+from crowdstack.crowd.site import Site
+from crowdstack.crowd.worker import Worker
+from crowdstack.errors import LockHeld
+from crowdstack.wire.configs import CrowdConfig
+
+log = logging.getLogger(__name__)
+
+
+async def play(folder: Path) -> Counter[str]:
+    """Run the crowd of `folder` to its end; how many workers ended for which reason.
+
+    Cancelled, it leaves as it would if it were killed, only sooner: what workers saw accepted is in the journal.
+    LockHeld if another process plays it.
+    """
+    with _alone(folder):
+        config = CrowdConfig.from_bytes((folder / "crowd.json").read_bytes())
+        people: Sequence[Conduct] = recorded_workers(config) if config.kind == "replay" else bots(config)
+        journal = Journal(folder / "journal.jsonl")
+        site = Site(config, connections=config.workers)
+        log.info("%d workers (%s), %d answers accepted before", len(people), config.kind, journal.accepted)
+        try:
+            workers = [Worker(one, seed=config.seed, site=site, journal=journal) for one in people]
+            return await _all_of(workers, at_a_time=config.workers)
+        finally:
+            site.close()
+            await journal.close()
+            log.info("%d answers accepted in all", journal.accepted)
+
+
+async def _all_of(workers: Sequence[Worker], *, at_a_time: int) -> Counter[str]:
+    """Every worker's ending. The first that fails stops all."""
+    waiting = deque(workers)
+    endings: Counter[str] = Counter()
+
+    async def one_after_another() -> None:
+        while waiting:
+            endings[await waiting.popleft().work()] += 1
+
+    jobs = [asyncio.create_task(one_after_another()) for _ in range(min(at_a_time, len(workers)))]
+    try:
+        await asyncio.gather(*jobs)
+    finally:
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+    return endings
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system lets go of it when the process dies, however it dies."""
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            raise LockHeld("this crowd is already at work", where=str(folder)) from fault
+        yield
+    finally:
+        os.close(fd)
