@@ -1,0 +1,160 @@
+"""The changes at the crowd: what `decide` answers, `preview` prints and the journal keeps.
+
+Each carries totals, so one sent twice does no harm. An action and its intent are one thing in two forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, ClassVar
+
+from crowdstack.model import Money, StudyKey, VisitId, WorkerId
+from crowdstack.ports import IntentDraft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Action:
+    kind: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        """What this action is, whenever and however often it is decided."""
+        return self.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferUnits(_Action):
+    """Tell the server of every unit that may be worked on. `total`: offers in all, repeated ones included."""
+
+    kind: ClassVar[str] = "offer"
+    total: int
+
+    @property
+    def key(self) -> str:
+        return f"offer:{self.total}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OfStudy(_Action):
+    study: StudyKey
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}:{self.study}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStudy(_OfStudy):
+    kind: ClassVar[str] = "open"
+    places: int
+    gross: Money  # of one visit
+    reward: Money
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaisePlaces(_OfStudy):
+    """List `places` visits in all."""
+
+    kind: ClassVar[str] = "places"
+    places: int
+    gross: Money
+
+    @property
+    def key(self) -> str:
+        return f"places:{self.study}:{self.places}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseStudy(_OfStudy):
+    kind: ClassVar[str] = "pause"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeStudy(_OfStudy):
+    kind: ClassVar[str] = "resume"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseStudy(_OfStudy):
+    kind: ClassVar[str] = "close"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OfVisit(_Action):
+    study: StudyKey
+    visit: VisitId
+    worker: WorkerId
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}:{self.visit}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApproveVisit(_OfVisit):
+    kind: ClassVar[str] = "approve"
+    amount: Money  # gross
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectVisit(_OfVisit):
+    kind: ClassVar[str] = "reject"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain(_Action):
+    """Give out no more units and take every event that is left: the first half of taking the stack down."""
+
+    kind: ClassVar[str] = "drain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TearDown(_Action):
+    kind: ClassVar[str] = "tear_down"
+
+
+ToProvider = OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit
+Action = ToProvider | OfferUnits | Drain | TearDown
+
+_KINDS: dict[str, type[Action]] = {
+    cls.kind: cls
+    for cls in (
+        OfferUnits,
+        OpenStudy,
+        RaisePlaces,
+        PauseStudy,
+        ResumeStudy,
+        CloseStudy,
+        ApproveVisit,
+        RejectVisit,
+        Drain,
+        TearDown,
+    )
+}
+
+
+def draft(action: Action, now: datetime) -> IntentDraft:
+    """The action as it is written down before it is sent."""
+    body = {field.name: getattr(action, field.name) for field in fields(action)}
+    # A study may be paused many times, and each time is an intent of its own; every other action happens once.
+    again = isinstance(action, PauseStudy | ResumeStudy)
+    return IntentDraft(
+        key=f"{action.key}:{now.isoformat()}" if again else action.key,
+        kind=action.kind,
+        body={name: str(value) if isinstance(value, Money) else value for name, value in body.items()},
+        study=body.get("study"),
+        places=body.get("places"),
+        gross=body.get("gross"),
+    )
+
+
+def action_of(kind: str, body: Mapping[str, Any]) -> Action:
+    """The action that an intent stands for: `draft` the other way round."""
+    cls = _KINDS[kind]
+    money = {field.name for field in fields(cls) if field.type == "Money"}
+    values: dict[str, Any] = {name: Money.parse(value) if name in money else value for name, value in body.items()}
+    return cls(**values)

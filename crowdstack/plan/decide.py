@@ -1,0 +1,249 @@
+"""Decide: what is wanted and what is there -> what to do now, and what is waited for then. No I/O.
+
+`preview` prints the answer (plan.forecast); the reconciler carries it out (reconcile.act).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from crowdstack.model import (
+    EndedVisit,
+    Money,
+    RunState,
+    Study,
+    StudyState,
+    SubmissionStatus,
+    UnitCounts,
+    VisitCounts,
+)
+from crowdstack.plan.actions import (
+    Action,
+    ApproveVisit,
+    CloseStudy,
+    Drain,
+    OfferUnits,
+    OpenStudy,
+    PauseStudy,
+    RaisePlaces,
+    RejectVisit,
+    ResumeStudy,
+    TearDown,
+)
+from crowdstack.plan.desired import Count, Desired, ceil_div
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What store, provider and server say now."""
+
+    wanted: RunState
+    units: UnitCounts
+    visits: VisitCounts
+    offers: tuple[int, int]  # offers there should be, offers the server has confirmed
+    study: Study | None  # as the provider tells it
+    places: int  # the most that any intent of the study asked for
+    gross: Money  # of one visit
+    exposure: Money  # E: paid, and what listed places may still cost, over all runs of the task
+    ended: tuple[EndedVisit, ...] = ()  # left with submissions and not settled; oldest first, perhaps not all
+    connected: bool = True  # the server answers
+    drained: bool = False  # intake is over and every event is stored
+    refused: Mapping[str, str] = field(default_factory=dict)  # actions refused a moment ago: key -> why
+
+
+class RestState(str, Enum):
+    """What is waited for. Shown by `status`."""
+
+    WORKING = "working"  # people, or the next step of ours
+    PAUSED = "paused"
+    VERDICTS = "verdicts"  # submissions wait for a reviewer
+    BUDGET = "budget"  # more places do not fit the budget
+    NEEDS_PERSON = "needs_person"  # the text says what to do
+    OFFLINE = "offline"  # the server does not answer
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    state: RestState
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to send now, in this order; and what is waited for once it is sent."""
+
+    actions: tuple[Action, ...]
+    rest: Rest
+
+
+def decide(desired: Desired, observed: Observed) -> Decision:
+    """The actions that close the gap. They carry totals ("12 places in all"): one sent twice does no harm."""
+    decision = _wind_up(desired, observed) if _ending(desired, observed) else _go_on(desired, observed)
+    actions = tuple(action for action in decision.actions if action.key not in observed.refused)
+    if decision.actions and not actions:
+        why = observed.refused[decision.actions[0].key]
+        return Decision((), Rest(RestState.NEEDS_PERSON, f"refused, and tried again in a while: {why}"))
+    return Decision(actions, decision.rest)
+
+
+def target_met(desired: Desired, units: UnitCounts) -> bool:
+    done = units.approved if desired.count is Count.APPROVED else units.submitted + units.approved
+    return done == units.total
+
+
+def _ending(desired: Desired, observed: Observed) -> bool:
+    if observed.wanted is RunState.DESTROYED or observed.drained:
+        return True
+    somebody = observed.visits.active or observed.visits.left
+    return observed.wanted is RunState.LIVE and target_met(desired, observed.units) and not somebody
+
+
+# ------------------------------------------------------------------------------------------------ the end
+
+
+def _wind_up(desired: Desired, observed: Observed) -> Decision:
+    """Close the study, let people finish, settle with them, take the stack down: in this order."""
+    settle = _settle(desired, observed)
+    if observed.study is not None and observed.study.state is not StudyState.CLOSED:
+        return Decision((CloseStudy(study=desired.study), *settle), Rest(RestState.WORKING, "closing the study"))
+    if desired.keep and observed.wanted is not RunState.DESTROYED and not observed.drained:
+        return Decision(settle, Rest(RestState.DONE, "the target is met; the stack is kept until `crowdstack destroy`"))
+    if not observed.drained:
+        waiting = (
+            f"{observed.visits.active} people finish what they hold" if observed.visits.active else "the last events"
+        )
+        if not observed.connected:
+            return Decision(settle, Rest(RestState.OFFLINE, "the server must be emptied first and does not answer"))
+        return Decision((*settle, Drain()), Rest(RestState.WORKING, f"waiting for {waiting}"))
+    if any(action.key not in observed.refused or observed.wanted is not RunState.DESTROYED for action in settle):
+        return Decision(settle, Rest(RestState.WORKING, "settling the last visits"))
+    # Visits that wait for a verdict stay owed in the store, and so do refused payments once destroy was asked for.
+    return Decision((TearDown(),), Rest(RestState.WORKING, "taking the stack down"))
+
+
+# ------------------------------------------------------------------------------------------------ the run
+
+
+def _go_on(desired: Desired, observed: Observed) -> Decision:
+    """Offer units, then list places for them, then settle with those who came."""
+    study, settle = observed.study, _settle(desired, observed)
+    if observed.wanted is RunState.PAUSED:
+        pause = (PauseStudy(study=desired.study),) if study and study.state is StudyState.OPEN else ()
+        return Decision((*pause, *settle), Rest(RestState.PAUSED, "paused until `crowdstack resume`"))
+    resume = (ResumeStudy(study=desired.study),) if study and study.state is StudyState.PAUSED else ()
+
+    listing, rest = _list_places(desired, observed)
+    if not observed.connected:
+        return Decision(settle, Rest(RestState.OFFLINE, "the server does not answer; it is started again"))
+    offers, confirmed = observed.offers
+    if offers != confirmed:
+        # Nobody may come before there is something to do: units first, then places.
+        return Decision((OfferUnits(total=offers), *settle), Rest(RestState.WORKING, "offering units"))
+    return Decision((*resume, *listing, *settle), rest)
+
+
+def _list_places(desired: Desired, observed: Observed) -> tuple[tuple[Action, ...], Rest]:
+    """Places that the units still to be done need: in waves, inside surplus and budget."""
+    study, units, visits = observed.study, observed.units, observed.visits
+    undone = units.open + units.assigned
+    listed = max(observed.places, study.places if study else 0)
+    wanted = places_wanted(desired, observed)
+    if undone and study is not None and study.state is StudyState.CLOSED:
+        hint = "its study is closed for good: `crowdstack destroy`, then `crowdstack up`; what was collected counts"
+        return (), Rest(RestState.NEEDS_PERSON, f"{undone} units are open, and {hint}")
+    if wanted <= listed and (study is not None or not wanted):
+        return (), _waiting(desired, observed)
+
+    used = _used(observed)
+    now = wanted if desired.wave is None else min(wanted, listed if used < listed else used + desired.wave)
+    allowed = desired.most_visits(units)
+    affordable = _affordable(desired, observed, listed)
+    places = min(now, allowed, affordable)
+    actions: tuple[Action, ...] = ()
+    if study is None and places > 0:
+        actions = (
+            OpenStudy(
+                study=desired.study,
+                places=max(places, listed),
+                reward=desired.reward,
+                gross=observed.gross,
+                title=desired.title,
+            ),
+        )
+    elif places > listed:
+        actions = (RaisePlaces(study=desired.study, places=places, gross=observed.gross),)
+    if actions or visits.active or used < listed:
+        return actions, _waiting(desired, observed)
+    if affordable < min(now, allowed):
+        why = f"one more place ({observed.gross}) does not fit budget.max {desired.budget}: {observed.exposure} are spent or promised"
+        return (), Rest(RestState.BUDGET, why)
+    why = f"visits ended early too often: all {allowed} places that provider.surplus allows are used. See the answers, raise it, `crowdstack up`"
+    return (), Rest(RestState.NEEDS_PERSON, why)
+
+
+def places_wanted(desired: Desired, observed: Observed) -> int:
+    """Visits there must be in all: those that count or must be paid, and those that open units need.
+
+    A place whose visit ended without a submission, or was rejected, is free again by itself.
+    """
+    used = _used(observed)
+    undone = observed.units.open + observed.units.assigned
+    if not undone:
+        return used
+    return max(desired.ideal_visits(observed.units), used + ceil_div(undone, desired.per_visit))
+
+
+def _used(observed: Observed) -> int:
+    """Places that a visit has used up for good."""
+    return observed.visits.paid + observed.visits.left - sum(_all_rejected(visit) for visit in observed.ended)
+
+
+def _all_rejected(visit: EndedVisit) -> bool:
+    return visit.statuses.get(SubmissionStatus.REJECTED, 0) >= visit.submissions
+
+
+def _affordable(desired: Desired, observed: Observed, listed: int) -> int:
+    """The most places whose worst case fits the budget."""
+    if desired.budget is None or not observed.gross.minor:
+        return 10**9
+    room = desired.budget - observed.exposure
+    return listed + max(0, room.minor) // observed.gross.minor
+
+
+def _waiting(desired: Desired, observed: Observed) -> Rest:
+    units, visits = observed.units, observed.visits
+    undone = units.open + units.assigned
+    if undone:
+        return Rest(RestState.WORKING, f"{undone} units to do, {visits.active} people at work")
+    if not target_met(desired, units):
+        return Rest(RestState.VERDICTS, f"{units.submitted} units wait for a verdict: `crowdstack units ls`")
+    if visits.active:
+        return Rest(RestState.WORKING, f"the target is met; {visits.active} people are about to leave")
+    return Rest(RestState.WORKING, f"settling {visits.left} visits")
+
+
+# ------------------------------------------------------------------------------------------------ money
+
+
+def _settle(desired: Desired, observed: Observed) -> tuple[Action, ...]:
+    """Pay or reject visits that left, as their verdicts say. What the study has no place for waits for the next raise."""
+    if observed.study is None:
+        return ()
+    free = observed.study.places - observed.visits.paid
+    actions: list[Action] = []
+    for visit in observed.ended:
+        if _all_rejected(visit):
+            actions.append(
+                RejectVisit(
+                    study=desired.study, visit=visit.visit, worker=visit.worker, reason="no answer was accepted"
+                )
+            )
+        elif free > 0 and not (desired.count is Count.APPROVED and visit.statuses.get(SubmissionStatus.SUBMITTED)):
+            actions.append(
+                ApproveVisit(study=desired.study, visit=visit.visit, worker=visit.worker, amount=observed.gross)
+            )
+            free -= 1
+    return tuple(actions)
