@@ -6,6 +6,7 @@ Only `wiring` names an adapter. Errors: `Busy` (try at the next tick), `Refused`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -211,6 +212,7 @@ class IntentDraft:
     """An action to be written down before it is sent. The same `key` twice in a run is the same intent.
 
     places, gross: for actions that list places (study, total places, gross cost of one); they are what budgets reserve.
+    The store knows three kinds: `approve` (body: study, visit, amount), `reject` (body: visit), `close` (study).
     """
 
     key: str  # "open:rte-1", "places:rte-1:400", "approve:<visit>"
@@ -328,7 +330,8 @@ class Store(Protocol):
         """Go on with another inbox or epoch: the cursor moves there; a new inbox id means nothing is offered there yet."""
 
     def keep(self, run: RunId, batch: Batch) -> int:
-        """Store a batch and move the cursor, both or neither; how many were new. Heard again is no news, a gap raises Gap.
+        """Store a batch and move the cursor, both or neither; how many were new. Heard again is no news, a gap raises Gap
+        (so does an inbox or epoch that was not adopted).
         Unreadable ones, and those that the tables refuse, go to quarantine in the same transaction."""
 
     def quarantined(self, run: RunId) -> int: ...
@@ -393,8 +396,17 @@ class Store(Protocol):
         """Give a verdict. exclude and reject offer the unit again (attempt + 1) and free the item for other workers only.
         StateMismatch when `version` is not the current one."""
 
+    def answer_fields(self, task: TaskName) -> list[str]:
+        """Every top-level field that any of those submissions' answers has, sorted."""
+
     def pseudonym_key(self, task: TaskName) -> bytes:
         """32 random bytes that never leave the store."""
+
+    def client_id(self) -> str:
+        """Who this store is to a task server: the holder of its lease."""
+
+    def reconciler_lock(self, run: RunId) -> AbstractContextManager[None]:
+        """At most one process at a time reconciles a run: LockHeld, naming its pid, while another one lives."""
 
     def backup(self, to: str) -> None:
         """A verified copy by SQLite's backup call."""
