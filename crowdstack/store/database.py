@@ -1,0 +1,138 @@
+"""The file under the store: opened privately, one verb at a time, every fault told in our words.
+
+WAL, synchronous=FULL, foreign keys, a wait of 5 s for other processes and then `Busy`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import peewee
+
+from crowdstack.errors import Busy, CrowdstackError, Refused, StateMismatch
+from crowdstack.folder import private_folder
+
+# File systems whose locks do not hold between machines, or that copy files behind our back (threats section 3).
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "lustre", "beegfs", "9p"}
+_NETWORK_FUSE = ("sshfs", "rclone", "s3fs", "gcsfuse", "glusterfs", "google-drive", "onedrive", "dropbox", "juicefs")
+_SYNCED = ("Dropbox", "OneDrive", "Google Drive", "iCloudDrive")
+
+
+def mount_of(path: Path, mounts: str) -> str:
+    """The type of the file system that holds `path`, by the text of /proc/mounts; "" when it does not say."""
+    best, found = -1, ""
+    for line in mounts.splitlines():
+        _, point, kind, *_ = line.split(" ")
+        folder = Path(point.replace("\\040", " "))
+        if path.is_relative_to(folder) and len(folder.parts) >= best:
+            best, found = len(folder.parts), kind
+    return found
+
+
+def shared(path: Path, mounts: str) -> str | None:
+    """Why a database must not lie at `path`; None if it may."""
+    kind = mount_of(path, mounts)
+    if kind in _NETWORK or (kind.startswith("fuse") and any(name in kind for name in _NETWORK_FUSE)):
+        return f"it is on a network file system ({kind}), where SQLite's locks do not hold"
+    synced = next((part for part in path.parts if part in _SYNCED), None)
+    return f"{synced} copies files while they are written" if synced else None
+
+
+class Database:
+    """One connection, shared by the threads of a process under one lock. `path`'s folder becomes private (0700)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        private_folder(self.path.parent)
+        mounts = Path("/proc/mounts")
+        why = shared(self.path.parent.resolve(), mounts.read_text() if mounts.exists() else "")
+        if why:
+            raise Refused(f"{self.path} cannot be a store", why=why, hint="name a folder on a local disk (--state)")
+        make_private(self.path)
+        self._lock = threading.RLock()
+        self.peewee = connect(self.path)
+        with self._told():
+            self.peewee.connect()
+
+    def close(self) -> None:
+        with self._lock:
+            self.peewee.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[peewee.Database]:
+        """One consistent view of everything read inside."""
+        with self._lock, self._told(), self.peewee.atomic():
+            yield self.peewee
+
+    @contextmanager
+    def writing(self) -> Iterator[peewee.Database]:
+        """One transaction, IMMEDIATE: it waits for its turn before it reads anything. All or nothing."""
+        with self._lock, self._told(), self.peewee.atomic("IMMEDIATE"):
+            yield self.peewee
+
+    @contextmanager
+    def rehearsing(self) -> Iterator[peewee.Database]:
+        """As `writing`, and undone at the end."""
+        with self._lock, self._told(), self.peewee.atomic("IMMEDIATE") as transaction:
+            yield self.peewee
+            transaction.rollback()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (peewee.DatabaseError, sqlite3.DatabaseError) as fault:
+            raise in_our_words(fault, self.path) from fault
+
+
+def connect(path: Path) -> peewee.SqliteDatabase:
+    return peewee.SqliteDatabase(
+        str(path),
+        pragmas=(("journal_mode", "wal"), ("synchronous", "full"), ("foreign_keys", 1)),
+        timeout=5,
+        thread_safe=False,  # ours is the lock: one connection for all threads
+        check_same_thread=False,
+    )
+
+
+def make_private(path: Path) -> None:
+    """Make `path` a file of mode 0600; SQLite gives -wal and -shm the same mode. An existing one is never opened here:
+    closing such a handle would drop the locks of every connection in this process."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
+    except FileExistsError:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            raise Refused(f"{path} is not a plain file", hint="move it away") from None
+        if found.st_mode & 0o077:
+            path.chmod(0o600)
+
+
+def in_our_words(fault: Exception, path: Path) -> CrowdstackError:
+    text = str(fault)
+    if "locked" in text or "busy" in text:
+        return Busy("the store is in use by another process", where=str(path), hint="try again in a moment")
+    if "full" in text:
+        return Busy("the disk is full", where=str(path), why=text, hint="free some space; nothing was half written")
+    if "malformed" in text or "not a database" in text or "disk I/O error" in text:
+        return StateMismatch(
+            "the store cannot be read",
+            where=str(path),
+            why=text,
+            hint="move it away and put the newest file of backups/ in its place; the inbox tells the rest again",
+        )
+    if "readonly" in text or "unable to open" in text:
+        return Refused("the store cannot be written", where=str(path), why=text)
+    return StateMismatch("the store refused", where=str(path), why=text)
+
+
+def many(db: peewee.Database, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+    """One statement for many rows (peewee has none that is not built row by row)."""
+    db.cursor().executemany(sql, rows)

@@ -1,0 +1,105 @@
+"""What each event of the inbox does to the tables.
+
+Robust in order: an event that finds its traces already there is no news; answers whose beginning was lost are taken all
+the same. What cannot be (an unknown unit, a second submission of one assignment) the tables refuse.
+Plain SQL: this is the one hot path of the store (benchmarks/store.py).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import peewee
+
+from crowdstack.model import Arrived, Assigned, Cursor, Drained, Ended, Event, EventKind, Left, RunId, Submitted
+from crowdstack.store.base import to_json
+from crowdstack.store.tables import utc_text
+
+_ARRIVED = """
+    INSERT INTO visit (id, run, worker, study, state, submissions, arrived_at) VALUES (?, ?, ?, ?, 'active', 0, ?)
+    ON CONFLICT (id) DO NOTHING"""
+_ASSIGNED = """
+    INSERT INTO assignment (id, unit, visit, worker, state, at) VALUES (?, ?, ?, ?, 'held', ?)
+    ON CONFLICT (id) DO NOTHING"""
+_HELD = "UPDATE unit SET state = 'assigned', assignment = ?, run = ? WHERE id = ? AND state IN ('open', 'assigned')"
+_ANSWERED = """
+    INSERT INTO assignment (id, unit, visit, worker, state, at) VALUES (?, ?, ?, ?, 'submitted', ?)
+    ON CONFLICT (id) DO UPDATE SET state = 'submitted'"""
+_DONE = """
+    UPDATE unit SET state = 'submitted', assignment = ?, run = ?, offered = attempt
+    WHERE id = ? AND state IN ('open', 'assigned')"""  # an offer that was still due is not made any more
+_SUBMITTED = """
+    INSERT INTO submission (run, unit, assignment, visit, worker, inbox, epoch, seq, receipt, status,
+                            submitted_at, duration_s, answers, signals, bundle, late, version)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"""
+_WORKED = """
+    UPDATE visit SET submissions = submissions + 1, state = CASE state WHEN 'empty' THEN 'left' ELSE state END
+    WHERE id = ?"""
+_ENDED = "UPDATE assignment SET state = ? WHERE id = ? AND state = 'held'"
+_FREED = "UPDATE unit SET state = 'open', assignment = NULL, run = NULL WHERE id = ? AND assignment = ? AND state = 'assigned'"
+_LEFT = """
+    UPDATE visit SET submissions = MAX(submissions, ?), ended_at = ?, reason = ?,
+                     state = CASE WHEN MAX(submissions, ?) > 0 THEN 'left' ELSE 'empty' END
+    WHERE id = ? AND state = 'active'"""
+_DRAINED = "UPDATE run SET drained = 1 WHERE id = ?"
+
+
+class Effects:
+    """Applies events of one run's inbox, one after the other, inside the caller's transaction."""
+
+    def __init__(self, db: peewee.Database, run: RunId, inbox: Cursor, *, again: bool) -> None:
+        self._execute = db.execute_sql
+        self._run = run
+        self._inbox = inbox
+        self._again = again
+
+    def apply(self, event: Event) -> bool:
+        """Whether it was news. Raises what the database raises when a table refuses it."""
+        at = utc_text(event.at)
+        body = event.body
+        if isinstance(body, Submitted):
+            return self._submitted(event, body, at)
+        if isinstance(body, Assigned):
+            self._execute(_ARRIVED, (body.visit, self._run, body.worker, None, at))
+            news = self._changed(_ASSIGNED, (body.assignment, body.unit, body.visit, body.worker, at))
+            return news and (self._changed(_HELD, (body.assignment, self._run, body.unit)) or True)
+        if isinstance(body, Arrived):
+            return self._changed(_ARRIVED, (body.visit, self._run, body.worker, body.study, at))
+        if isinstance(body, Ended):
+            news = self._changed(_ENDED, (event.kind.value, body.assignment))
+            return news and (self._changed(_FREED, (body.unit, body.assignment)) or True)
+        if isinstance(body, Left):
+            return self._changed(_LEFT, (body.submissions, at, body.reason.value, body.submissions, body.visit))
+        assert isinstance(body, Drained)
+        return self._changed(_DRAINED, (self._run,))
+
+    def _submitted(self, event: Event, body: Submitted, at: str) -> bool:
+        if self._again and self._stored(body):
+            return False
+        self._execute(_ARRIVED, (body.visit, self._run, body.worker, None, at))
+        self._execute(_ANSWERED, (body.assignment, body.unit, body.visit, body.worker, at))
+        counts = body.counts and self._changed(_DONE, (body.assignment, self._run, body.unit))
+        self._execute(
+            _SUBMITTED,
+            (
+                self._run, body.unit, body.assignment, body.visit, body.worker,
+                self._inbox.inbox, self._inbox.epoch, event.seq, event.receipt, "submitted" if counts else "surplus",
+                at, body.duration_s, to_json(dict(body.answers)), to_json(dict(body.signals)), body.bundle,
+                body.late or event.kind is EventKind.LATE,
+            ),
+        )  # fmt: skip
+        self._execute(_WORKED, (body.visit,))
+        return True
+
+    def _stored(self, body: Submitted) -> bool:
+        found = self._execute("SELECT 1 FROM submission WHERE assignment = ?", (body.assignment,))
+        return found.fetchone() is not None
+
+    def _changed(self, sql: str, values: tuple[object, ...]) -> bool:
+        return bool(self._execute(sql, values).rowcount)
+
+
+def raw_text(event: Event) -> str:
+    """An event as ASCII text for quarantine: any value can be written so."""
+    return json.dumps({"kind": event.kind.value, **asdict(event.body)}, default=str)

@@ -1,0 +1,141 @@
+"""Keeping what the inbox tells: each event once, its effects and the cursor in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+import peewee
+
+from crowdstack.errors import Gap
+from crowdstack.model import Cursor, Event, RunId
+from crowdstack.ports import Batch, Unreadable
+from crowdstack.store import tables
+from crowdstack.store.base import Subject, to_json
+from crowdstack.store.effects import Effects, raw_text
+from crowdstack.store.tables import utc_text, utc_time
+
+# What a table or the codec says of a value it cannot hold. A locked or full database is not among them.
+_REFUSALS = (peewee.IntegrityError, peewee.DataError, peewee.InterfaceError, peewee.ProgrammingError,
+             ValueError, TypeError, OverflowError)  # fmt: skip
+
+
+class Events(Subject):
+    def cursor(self, run: RunId) -> Cursor | None:
+        with self._database.reading() as db:
+            return self._cursor_row(db, run)
+
+    def adopt_inbox(self, run: RunId, cursor: Cursor) -> None:
+        with self._database.writing() as db:
+            row = self._run_row(db, run)
+            have = self._cursor_row(db, run)
+            if have is not None and have.inbox != cursor.inbox:
+                _abandon(db, run)
+            if have is None or (have.inbox, have.epoch) != (cursor.inbox, cursor.epoch):
+                forget_offers(db, row.generation_id)
+            _move_cursor(db, run, cursor)
+
+    def keep(self, run: RunId, batch: Batch) -> int:
+        with self._database.writing() as db:
+            have = self._cursor_row(db, run)
+            fresh = _after(have, batch)
+            if not fresh:
+                return 0
+            effects = Effects(db, run, batch.cursor, again=batch.again)
+            news = sum(self._take(db, run, batch.cursor, effects, event) for event in fresh)
+            _move_cursor(db, run, batch.cursor)
+        return news
+
+    def _take(
+        self, db: peewee.Database, run: RunId, inbox: Cursor, effects: Effects, event: Event | Unreadable
+    ) -> bool:
+        """Apply one event, or set it aside so that the others go on."""
+        if isinstance(event, Unreadable):
+            _quarantine(db, run, inbox, event)
+            return True
+        db.execute_sql("SAVEPOINT event")
+        try:
+            news = effects.apply(event)
+        except _REFUSALS as fault:
+            db.execute_sql("ROLLBACK TO event")
+            _quarantine(db, run, inbox, Unreadable(seq=event.seq, raw=raw_text(event), error=str(fault)))
+            news = True
+        db.execute_sql("RELEASE event")
+        return news
+
+    def quarantined(self, run: RunId) -> int:
+        with self._database.reading() as db:
+            return int(tables.Quarantine.select().where(tables.Quarantine.run == run).count(db))
+
+    def drained(self, run: RunId) -> bool:
+        with self._database.reading() as db:
+            return bool(self._run_row(db, run).drained)
+
+    def note(self, run: RunId, state: str, text: str, now: datetime) -> None:
+        with self._database.writing() as db:
+            said = to_json([state, text, utc_text(now)])
+            tables.Run.update(note=said).where(tables.Run.id == run).execute(db)
+
+    def noted(self, run: RunId) -> tuple[str, str, datetime] | None:
+        with self._database.reading() as db:
+            said = self._run_row(db, run).note
+        if said is None:
+            return None
+        state, text, at = json.loads(said)
+        return state, text, utc_time(at)
+
+
+def _after(have: Cursor | None, batch: Batch) -> Sequence[Event | Unreadable]:
+    """The events of `batch` that come after `have`; Gap unless they follow it without a hole in the same inbox."""
+    hint = "connect again from the cursor"
+    if have is None or (have.inbox, have.epoch) != (batch.before.inbox, batch.before.epoch):
+        raise Gap("the events come from an inbox that this run has not adopted", hint="adopt_inbox first")
+    if [event.seq for event in batch.events] != list(range(batch.before.seq + 1, batch.cursor.seq + 1)):
+        raise Gap(f"events {batch.before.seq + 1} to {batch.cursor.seq} do not follow each other", hint=hint)
+    if batch.before.seq > have.seq:
+        raise Gap(f"event {batch.before.seq + 1} came after {have.seq}", hint=hint)
+    for known in (batch.before, batch.cursor):
+        if known.seq == have.seq and known.chain != have.chain:
+            raise Gap(f"event {have.seq} is not the one that is stored", hint=hint)
+    return batch.events[have.seq - batch.before.seq :]
+
+
+def _move_cursor(db: peewee.Database, run: RunId, to: Cursor) -> None:
+    tables.Cursor.replace(run=run, inbox=to.inbox, epoch=to.epoch, seq=to.seq, chain=to.chain).execute(db)
+
+
+def _quarantine(db: peewee.Database, run: RunId, inbox: Cursor, entry: Unreadable) -> None:
+    def storable(text: str) -> str:
+        return text.encode("utf-8", "backslashreplace").decode()
+
+    tables.Quarantine.insert(
+        run=run, inbox=inbox.inbox, epoch=inbox.epoch, seq=entry.seq,
+        raw=storable(entry.raw), error=storable(entry.error),
+    ).execute(db)  # fmt: skip
+
+
+def forget_offers(db: peewee.Database, generation: int) -> None:
+    """Another inbox (or a cut one) knows of no offer. Units that are done need none there."""
+    db.execute_sql(
+        "UPDATE unit SET withdraw = 0, offered = CASE WHEN state IN ('submitted', 'approved') THEN attempt ELSE 0 END "
+        "WHERE generation = ?",
+        (generation,),
+    )
+
+
+def _abandon(db: peewee.Database, run: RunId) -> None:
+    """The run's inbox is gone with its holds and open visits: units are open again, visits have ended."""
+    db.execute_sql(
+        "UPDATE assignment SET state = 'expired' "
+        "WHERE state = 'held' AND visit IN (SELECT id FROM visit WHERE run = ?)",
+        (run,),
+    )
+    db.execute_sql(
+        "UPDATE unit SET state = 'open', assignment = NULL, run = NULL WHERE run = ? AND state = 'assigned'", (run,)
+    )
+    db.execute_sql(
+        "UPDATE visit SET state = CASE WHEN submissions > 0 THEN 'left' ELSE 'empty' END, reason = 'closed', "
+        "ended_at = arrived_at WHERE run = ? AND state = 'active'",
+        (run,),
+    )

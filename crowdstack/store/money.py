@@ -1,0 +1,203 @@
+"""What is written down before it is sent, what it may cost, and what was paid.
+
+E, the exposure of a task: paid so far, and for each study what may still be charged if nothing more is done
+(threats section 4).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import peewee
+
+from crowdstack.errors import NotFound, OverBudget
+from crowdstack.model import (
+    EndedVisit,
+    IntentState,
+    Money,
+    RunId,
+    StudyKey,
+    SubmissionStatus,
+    TaskName,
+    VisitId,
+    VisitState,
+    WorkerId,
+)
+from crowdstack.ports import Intent, IntentDraft
+from crowdstack.store import tables
+from crowdstack.store.base import Subject, to_json
+from crowdstack.store.tables import utc_text, utc_time
+
+_PAGE = 500
+_RECORDED, _DONE, _REFUSED = IntentState.RECORDED.value, IntentState.DONE.value, IntentState.REFUSED.value
+
+
+class MoneyBook(Subject):
+    def ended_visits(self, run: RunId, limit: int) -> list[EndedVisit]:
+        with self._database.reading() as db:
+            found = db.execute_sql(
+                "SELECT id, worker, submissions FROM visit WHERE run = ? AND state = 'left' ORDER BY ended_at, id LIMIT ?",
+                (run, limit),
+            ).fetchall()
+            statuses: dict[str, dict[SubmissionStatus, int]] = {}
+            for visit, status, number in db.execute_sql(
+                "SELECT visit, status, COUNT(*) FROM json_each(?) JOIN submission ON visit = value GROUP BY visit, status",
+                (json.dumps([visit for visit, _, _ in found]),),
+            ):
+                statuses.setdefault(visit, {})[SubmissionStatus(status)] = number
+            return [
+                EndedVisit(
+                    visit=VisitId(visit),
+                    worker=WorkerId(worker),
+                    submissions=submissions,
+                    statuses=statuses.get(visit, {}),
+                )
+                for visit, worker, submissions in found
+            ]
+
+    def exposure(self, task: TaskName, currency: str) -> Money:
+        with self._database.reading() as db:
+            return _exposure(db, task, currency)
+
+    def paid(self, task: TaskName, currency: str) -> Money:
+        with self._database.reading() as db:
+            return _paid(db, task, currency)
+
+    def places(self, study: StudyKey) -> int:
+        with self._database.reading() as db:
+            (most,) = db.execute_sql(
+                "SELECT COALESCE(MAX(places), 0) FROM intent WHERE study = ? AND state <> ?", (study, _REFUSED)
+            ).fetchone()
+            return int(most)
+
+    def record_intents(
+        self, run: RunId, drafts: Sequence[IntentDraft], *, budget: Money | None, now: datetime
+    ) -> list[Intent]:
+        with self._database.writing() as db:
+            task = TaskName(self._run_row(db, run).task_id)
+            before = None if budget is None else _exposure(db, task, budget.currency)
+            recorded = [_record(db, run, draft, now) for draft in drafts]
+            if budget is not None and before is not None:
+                after = _exposure(db, task, budget.currency)
+                if before < after and budget < after:
+                    raise OverBudget(
+                        f"{drafts[0].key} could bring the cost of {task} to {after}",
+                        why=f"the budget is {budget}; {before} of it are paid or promised already",
+                        hint="raise budget.max, or list fewer places",
+                    )
+            return recorded
+
+    def finish_intents(self, done: Sequence[tuple[int, IntentState, str | None]], now: datetime) -> None:
+        with self._database.writing() as db:
+            for number, state, result in done:
+                found = tables.Intent.select().where(tables.Intent.id == number).first(db)
+                if found is None:
+                    raise NotFound(f"no intent {number} in this store")
+                tables.Intent.update(state=state.value, result=result, finished_at=utc_text(now)).where(
+                    tables.Intent.id == number
+                ).execute(db)
+                if state is IntentState.DONE:
+                    _settle(db, found, now)
+
+    def open_intents(self, run: RunId) -> list[Intent]:
+        with self._database.reading() as db:
+            chosen = tables.Intent.select().where(tables.Intent.run == run, tables.Intent.state == _RECORDED)
+            return [_intent_of(row) for row in chosen.order_by(tables.Intent.id).execute(db)]
+
+    def journal(self, run: RunId) -> Iterator[Intent]:
+        last = 0
+        while True:
+            with self._database.reading() as db:
+                chosen = tables.Intent.select().where(tables.Intent.run == run, tables.Intent.id > last)
+                page = [_intent_of(row) for row in chosen.order_by(tables.Intent.id).limit(_PAGE).execute(db)]
+            if not page:
+                return
+            yield from page
+            last = page[-1].id
+
+
+def _intent_of(row: tables.Intent) -> Intent:
+    return Intent(
+        id=row.id,
+        run=RunId(row.run_id),
+        key=row.key,
+        kind=row.kind,
+        body=json.loads(row.body),
+        state=IntentState(row.state),
+        at=utc_time(row.at),
+        result=row.result,
+    )
+
+
+def _record(db: peewee.Database, run: RunId, draft: IntentDraft, now: datetime) -> Intent:
+    """The intent of this key: the one that is there, or (new or refused before) this draft as `recorded`."""
+    same = (tables.Intent.run == run) & (tables.Intent.key == draft.key)
+    found: tables.Intent | None = tables.Intent.select().where(same).first(db)
+    if found is None or found.state == _REFUSED:
+        values = {
+            "kind": draft.kind,
+            "body": to_json(dict(draft.body)),
+            "state": _RECORDED,
+            "at": utc_text(now),
+            "study": draft.study,
+            "places": draft.places,
+            "minor": None if draft.gross is None else draft.gross.minor,
+            "currency": None if draft.gross is None else draft.gross.currency,
+        }
+        if found is None:
+            tables.Intent.insert(run=run, key=draft.key, **values).execute(db)
+        else:
+            tables.Intent.update(**values, result=None, finished_at=None).where(same).execute(db)
+        found = tables.Intent.select().where(same).get(db)
+    return _intent_of(found)
+
+
+def _settle(db: peewee.Database, intent: tables.Intent, now: datetime) -> None:
+    """A done `approve` has paid its visit: say so and book it. A done `reject` ends it unpaid."""
+    if intent.kind not in ("approve", "reject"):
+        return
+    body = json.loads(intent.body)
+    found = tables.Visit.select().where(tables.Visit.id == body["visit"]).first(db)
+    if found is None:
+        raise NotFound(f"no visit {body['visit']} in this store", why=f"intent {intent.key} is about it")
+    state = VisitState.PAID if intent.kind == "approve" else VisitState.REJECTED
+    tables.Visit.update(state=state.value).where(tables.Visit.id == found.id).execute(db)
+    if state is VisitState.PAID:
+        amount = Money.parse(body["amount"])
+        tables.Payment.insert(
+            run=found.run_id, visit=found.id, purpose="reward", study=body["study"],
+            minor=amount.minor, currency=amount.currency, at=utc_text(now),
+        ).on_conflict_ignore().execute(db)  # fmt: skip
+
+
+def _paid(db: peewee.Database, task: str, currency: str) -> Money:
+    (minor,) = db.execute_sql(
+        "SELECT COALESCE(SUM(minor), 0) FROM payment JOIN run ON run.id = payment.run WHERE task = ? AND currency = ?",
+        (task, currency),
+    ).fetchone()
+    return Money(minor, currency)
+
+
+def _exposure(db: peewee.Database, task: str, currency: str) -> Money:
+    """Paid, and per study its unpaid places at the greatest price it was ever listed for. A closed study owes only for
+    visits that are still to be settled."""
+    owed = 0
+    for run, study, places, minor in db.execute_sql(
+        "SELECT intent.run, study, MAX(places), MAX(minor) FROM intent JOIN run ON run.id = intent.run "
+        "WHERE task = ? AND currency = ? AND places IS NOT NULL AND state <> ? GROUP BY study",
+        (task, currency, _REFUSED),
+    ).fetchall():
+        (charged,) = db.execute_sql(
+            "SELECT COUNT(*) FROM payment WHERE study = ? AND purpose = 'reward'", (study,)
+        ).fetchone()
+        unpaid = max(0, places - charged)
+        closed = db.execute_sql(
+            "SELECT 1 FROM intent WHERE study = ? AND kind = 'close' AND state = ?", (study, _DONE)
+        ).fetchone()
+        if closed:
+            (unsettled,) = db.execute_sql("SELECT active + left FROM run WHERE id = ?", (run,)).fetchone()
+            unpaid = min(unpaid, unsettled)
+        owed += unpaid * minor
+    return _paid(db, task, currency) + Money(owed, currency)

@@ -1,0 +1,287 @@
+"""The tables: what is kept of tasks, runs, units, visits, submissions and money. No verbs.
+
+Models are unbound: every query names its database (`.execute(db)`), so two stores can be open in one process.
+Ids are text, times are UTC as ISO text of fixed width (they sort), answers and signals are JSON text.
+
+Tallies (`generation.open`, `run.left`, ...) are kept by the triggers below: whatever changes a unit, submission or visit
+changes its tally in the same statement, so no verb can forget it and no status line counts a million rows.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import peewee
+
+from crowdstack.model import SubmissionStatus, UnitState, VisitState
+
+DONE = (UnitState.SUBMITTED, UnitState.APPROVED)
+_UNITS = [state.value for state in UnitState]
+_VISITS = [state.value for state in VisitState]
+_SUBMISSIONS = [SubmissionStatus.EXCLUDED.value, SubmissionStatus.REJECTED.value, SubmissionStatus.SURPLUS.value]
+
+
+def utc_text(at: datetime) -> str:
+    """`2026-01-31T09:00:00.000000Z`: fixed width, so that text order is time order."""
+    return at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def utc_time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+
+
+class Table(peewee.Model):  # type: ignore[misc]  # peewee is untyped
+    class Meta:
+        legacy_table_names = False
+
+
+class Identity(Table):
+    """One row: who this store is to a task server (the holder of the lease)."""
+
+    client = peewee.TextField()
+
+
+class Task(Table):
+    name = peewee.TextField(primary_key=True)
+    pseudonym_key = peewee.BlobField()
+
+
+class Generation(Table):
+    """Runs whose answers count together; `--fresh` starts the next one. Tallies of its units and submissions."""
+
+    task = peewee.ForeignKeyField(Task, column_name="task", lazy_load=False)
+    open = peewee.IntegerField(default=0)
+    assigned = peewee.IntegerField(default=0)
+    submitted = peewee.IntegerField(default=0)
+    approved = peewee.IntegerField(default=0)
+    dropped = peewee.IntegerField(default=0)
+    excluded = peewee.IntegerField(default=0)
+    rejected = peewee.IntegerField(default=0)
+    surplus = peewee.IntegerField(default=0)
+    attempts = peewee.IntegerField(default=0)  # offers there should be
+    offered = peewee.IntegerField(default=0)  # offers the server has confirmed, less withdrawals it has not
+    revision = peewee.IntegerField(default=0)  # +1 whenever items or units were changed by `open_run`
+
+
+class Run(Table):
+    id = peewee.TextField(primary_key=True)
+    task = peewee.ForeignKeyField(Task, column_name="task", lazy_load=False, index=False)
+    number = peewee.IntegerField()
+    generation = peewee.ForeignKeyField(Generation, column_name="generation", lazy_load=False)
+    wanted = peewee.TextField()
+    reached = peewee.TextField(null=True)
+    settings = peewee.TextField()
+    opened_at = peewee.TextField()
+    closed_at = peewee.TextField(null=True)
+    drain_now = peewee.BooleanField(default=False)
+    drained = peewee.BooleanField(default=False)
+    note = peewee.TextField(null=True)  # JSON [state, text, when]
+    done = peewee.IntegerField(default=0)  # tally: units done by submissions of this run
+    active = peewee.IntegerField(default=0)
+    left = peewee.IntegerField(default=0)
+    paid = peewee.IntegerField(default=0)
+    rejected = peewee.IntegerField(default=0)
+    empty = peewee.IntegerField(default=0)
+
+    class Meta:
+        indexes = ((("task", "number"), True),)
+
+
+class Item(Table):
+    generation = peewee.ForeignKeyField(Generation, column_name="generation", lazy_load=False, index=False)
+    item = peewee.TextField()
+    data = peewee.TextField()
+
+    class Meta:
+        primary_key = peewee.CompositeKey("generation", "item")
+
+
+class Unit(Table):
+    """One piece of work. `assignment` is the hold on it now or, once done, the one whose answers count."""
+
+    id = peewee.TextField(primary_key=True)
+    generation = peewee.IntegerField()
+    item = peewee.TextField()
+    repeat = peewee.IntegerField()
+    state = peewee.TextField()
+    attempt = peewee.IntegerField(default=1)
+    offered = peewee.IntegerField(default=0)  # the attempt that the server has confirmed; 0: it does not know the unit
+    withdraw = peewee.BooleanField(default=False)  # the server still offers it and must not
+    offered_to = peewee.TextField(null=True)
+    assignment = peewee.TextField(null=True)
+    run = peewee.TextField(null=True)  # of that assignment
+
+    class Meta:
+        indexes = ((("generation", "item", "repeat"), True),)
+        constraints = [peewee.SQL("FOREIGN KEY (generation, item) REFERENCES item (generation, item)")]
+
+
+class Visit(Table):
+    id = peewee.TextField(primary_key=True)
+    run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False, index=False)
+    worker = peewee.TextField()
+    study = peewee.TextField(null=True)  # None: only its answers were heard of (the inbox had lost its beginning)
+    state = peewee.TextField()
+    submissions = peewee.IntegerField(default=0)
+    arrived_at = peewee.TextField()
+    ended_at = peewee.TextField(null=True)
+    reason = peewee.TextField(null=True)
+
+    class Meta:
+        indexes = ((("run", "state", "ended_at"), False),)
+
+
+class Assignment(Table):
+    id = peewee.TextField(primary_key=True)
+    unit = peewee.ForeignKeyField(Unit, column_name="unit", lazy_load=False, index=False)
+    visit = peewee.ForeignKeyField(Visit, column_name="visit", lazy_load=False, index=False)
+    worker = peewee.TextField()
+    state = peewee.TextField()  # held, submitted, returned, expired
+    at = peewee.TextField()
+
+
+class Submission(Table):
+    run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False, index=False)
+    unit = peewee.ForeignKeyField(Unit, column_name="unit", lazy_load=False)
+    assignment = peewee.ForeignKeyField(Assignment, column_name="assignment", lazy_load=False, unique=True)
+    visit = peewee.ForeignKeyField(Visit, column_name="visit", lazy_load=False)
+    worker = peewee.TextField()
+    inbox = peewee.TextField()
+    epoch = peewee.IntegerField()
+    seq = peewee.IntegerField()
+    receipt = peewee.IntegerField()
+    status = peewee.TextField()
+    submitted_at = peewee.TextField()
+    duration_s = peewee.FloatField()
+    answers = peewee.TextField()
+    signals = peewee.TextField()
+    bundle = peewee.TextField()
+    late = peewee.BooleanField()
+    version = peewee.IntegerField(default=1)
+
+    class Meta:
+        indexes = ((("inbox", "epoch", "seq"), True), (("run", "receipt"), False))
+
+
+class Verdict(Table):
+    """Every verdict ever given; the last one shows in `submission.status`."""
+
+    submission = peewee.ForeignKeyField(Submission, column_name="submission", lazy_load=False)
+    verdict = peewee.TextField()
+    status = peewee.TextField()  # what became of the submission
+    reason = peewee.TextField()
+    by = peewee.TextField()
+    version = peewee.IntegerField()
+    at = peewee.TextField()
+
+
+class Intent(Table):
+    run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False, index=False)
+    key = peewee.TextField()
+    kind = peewee.TextField()
+    body = peewee.TextField()
+    state = peewee.TextField()
+    at = peewee.TextField()
+    finished_at = peewee.TextField(null=True)
+    result = peewee.TextField(null=True)
+    study = peewee.TextField(null=True)
+    places = peewee.IntegerField(null=True)
+    minor = peewee.IntegerField(null=True)  # gross cost of one place
+    currency = peewee.TextField(null=True)
+
+    class Meta:
+        indexes = ((("run", "key"), True), (("study", "places"), False), (("run", "state"), False))
+
+
+class Payment(Table):
+    """The ledger: one line per thing paid for, never changed."""
+
+    run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False)
+    visit = peewee.ForeignKeyField(Visit, column_name="visit", lazy_load=False, index=False)
+    purpose = peewee.TextField()
+    study = peewee.TextField(index=True)
+    minor = peewee.IntegerField()
+    currency = peewee.TextField()
+    at = peewee.TextField()
+
+    class Meta:
+        indexes = ((("visit", "purpose"), True),)
+
+
+class Cursor(Table):
+    run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False, primary_key=True)
+    inbox = peewee.TextField()
+    epoch = peewee.IntegerField()
+    seq = peewee.IntegerField()
+    chain = peewee.TextField()
+
+
+class Quarantine(Table):
+    """What the inbox held and the tables refused, raw; the cursor has moved past it."""
+
+    run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False)
+    inbox = peewee.TextField()
+    epoch = peewee.IntegerField()
+    seq = peewee.IntegerField()
+    raw = peewee.TextField()
+    error = peewee.TextField()
+
+
+TABLES: tuple[type[Table], ...] = (
+    Identity, Task, Generation, Run, Item, Unit, Visit, Assignment, Submission,
+    Verdict, Intent, Payment, Cursor, Quarantine,
+)  # fmt: skip
+
+
+def _tally(columns: dict[str, str], *, gone: bool, come: bool) -> str:
+    """`x = x - <what OLD was worth> + <what NEW is worth>` for each tally; in `columns` a row is written `@`."""
+    parts = []
+    for name, worth in columns.items():
+        minus = f" - ({worth.replace('@', 'OLD')})" if gone else ""
+        plus = f" + ({worth.replace('@', 'NEW')})" if come else ""
+        parts.append(f"{name} = {name}{minus}{plus}")
+    return ", ".join(parts)
+
+
+def _triggers() -> list[str]:
+    units = {state: f"@.state = '{state}'" for state in _UNITS}
+    units["attempts"] = "(@.state <> 'dropped') * @.attempt"
+    units["offered"] = "(@.state <> 'dropped') * @.offered - @.withdraw"
+    submissions = {status: f"@.status = '{status}'" for status in _SUBMISSIONS}
+    visits = {state: f"@.state = '{state}'" for state in _VISITS}
+    done = "(" + ", ".join(f"'{state.value}'" for state in DONE) + ")"
+    generation_of_unit = "(SELECT generation FROM unit WHERE id = NEW.unit)"
+    return [
+        "CREATE TRIGGER unit_came AFTER INSERT ON unit BEGIN "
+        f"UPDATE generation SET {_tally(units, gone=False, come=True)} WHERE id = NEW.generation; END",
+        "CREATE TRIGGER unit_changed AFTER UPDATE OF state, attempt, offered, withdraw ON unit BEGIN "
+        f"UPDATE generation SET {_tally(units, gone=True, come=True)} WHERE id = NEW.generation; END",
+        f"CREATE TRIGGER unit_undone AFTER UPDATE OF state ON unit WHEN OLD.state IN {done} BEGIN "
+        "UPDATE run SET done = done - 1 WHERE id = OLD.run; END",
+        f"CREATE TRIGGER unit_done AFTER UPDATE OF state ON unit WHEN NEW.state IN {done} BEGIN "
+        "UPDATE run SET done = done + 1 WHERE id = NEW.run; END",
+        "CREATE TRIGGER submission_came AFTER INSERT ON submission BEGIN "
+        f"UPDATE generation SET {_tally(submissions, gone=False, come=True)} WHERE id = {generation_of_unit}; END",
+        "CREATE TRIGGER submission_changed AFTER UPDATE OF status ON submission BEGIN "
+        f"UPDATE generation SET {_tally(submissions, gone=True, come=True)} WHERE id = {generation_of_unit}; END",
+        "CREATE TRIGGER visit_came AFTER INSERT ON visit BEGIN "
+        f"UPDATE run SET {_tally(visits, gone=False, come=True)} WHERE id = NEW.run; END",
+        "CREATE TRIGGER visit_changed AFTER UPDATE OF state ON visit BEGIN "
+        f"UPDATE run SET {_tally(visits, gone=True, come=True)} WHERE id = NEW.run; END",
+    ]
+
+
+_DUE = [  # small: they hold only what the server has still to be told
+    "CREATE INDEX unit_generation_offer_due ON unit (generation) WHERE offered < attempt AND state <> 'dropped'",
+    "CREATE INDEX unit_generation_withdraw ON unit (generation) WHERE withdraw = 1",
+]
+
+
+def create_statements(db: peewee.Database) -> list[str]:
+    """Everything an empty database needs, in order."""
+    made: list[str] = []
+    for table in TABLES:
+        schema = peewee.SchemaManager(table, db)
+        made.append(schema._create_table(safe=False).query()[0])
+        made += [index.query()[0] for index in schema._create_indexes(safe=False)]
+    return made + _DUE + _triggers()
