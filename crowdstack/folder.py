@@ -37,6 +37,11 @@ class RunFolder:
         return self.root / "server.log"
 
     @property
+    def steps(self) -> Path:
+        """Every step the engine did for this run, a JSON line each."""
+        return self.root / "steps.jsonl"
+
+    @property
     def loop_process(self) -> Path:
         return self.root / "reconcile.process.json"
 
@@ -69,6 +74,15 @@ class Folder:
     def key_file(self) -> Path:
         """32 random bytes that encrypt secrets in the engine's state."""
         return self.root / "state.key"
+
+    @property
+    def mock_books(self) -> Path:
+        """The mock provider's own database: studies, charged visits, wallet."""
+        return self.root / "mock.db"
+
+    def backup(self, run: str) -> Path:
+        """The store as it was before the run was taken down."""
+        return self.root / "backups" / f"{run}.db"
 
     def stack(self, task: str) -> Path:
         """Folder of the engine's checkpoint, its lock and backup for one task."""
