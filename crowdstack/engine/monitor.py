@@ -1,0 +1,212 @@
+"""The resource monitor: what Pulumi's SDK calls when a program makes resources. Requests -> Deployment -> answers.
+
+Called directly, as an object: no port is opened. The SDK calls from threads; the engine gives it one, so the calls
+come one at a time in the program's order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from google.protobuf import empty_pb2, struct_pb2
+from google.protobuf.message import Message
+from pulumi.runtime.proto import resource_pb2 as wire
+from pulumi.runtime.rpc import UNKNOWN as UNKNOWN_TEXT
+
+from crowdstack.engine.deployment import Deployment, Goal
+from crowdstack.engine.values import OUTPUT, SECRET, SIGNATURE, UNKNOWN, Properties, SecretValue
+from crowdstack.errors import CrowdstackError, Refused
+
+_log = logging.getLogger(__name__)
+_Request = TypeVar("_Request")
+_Answer = TypeVar("_Answer")
+
+# What the SDK may rely on. Without output values it awaits inputs itself and sends what they came to.
+_FEATURES = (wire.RESOURCE_MONITOR_FEATURE_SECRETS, wire.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS)
+_FEATURE_NAMES = ("secrets", "aliasSpecs")
+
+# Options that this engine does not carry out, by field of the request. Refused, never ignored.
+_NOT_SERVED = {
+    "additionalSecretOutputs": "additional_secret_outputs",
+    "aliases": "aliases",
+    "aliasURNs": "aliases",
+    "customTimeouts": "custom_timeouts",
+    "deleteBeforeReplaceDefined": "delete_before_replace",
+    "deletedWith": "deleted_with",
+    "envVarMappings": "env_var_mappings",
+    "hideDiffs": "hide_diffs",
+    "hooks": "hooks",
+    "ignoreChanges": "ignore_changes",
+    "importId": "import_",
+    "packageRef": "a parameterized package",
+    "pluginDownloadURL": "plugin_download_url",
+    "protect": "protect",
+    "provider": "provider",
+    "providers": "providers",
+    "remote": "a component of a plugin",
+    "replaceOnChanges": "replace_on_changes",
+    "replace_with": "replace_with",
+    "replacement_trigger": "replacement_trigger",
+    "retainOnDelete": "retain_on_delete",
+    "state_migrations": "state_migrations",
+    "transforms": "transforms",
+    "version": "version",
+}
+
+
+class RpcFault(grpc.RpcError):  # type: ignore[misc]
+    """A fault in the form in which the SDK expects it from a monitor."""
+
+    def __init__(self, details: str, code: grpc.StatusCode = grpc.StatusCode.UNKNOWN) -> None:
+        super().__init__(details)
+        self._details, self._code = details, code
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+
+class Monitor:
+    """`ResourceMonitorServicer` and `EngineServicer` for one run of one program. `fault` is the first step that failed."""
+
+    def __init__(self, deployment: Deployment, *, preview: bool) -> None:
+        self._deployment = deployment
+        self._preview = preview
+        self.fault: BaseException | None = None
+
+    def RegisterResource(self, request: wire.RegisterResourceRequest) -> wire.RegisterResourceResponse:
+        return self._guarded(self._register, request)
+
+    def RegisterResourceOutputs(self, request: wire.RegisterResourceOutputsRequest) -> empty_pb2.Empty:
+        return self._guarded(self._register_outputs, request)
+
+    def GetDeploymentInfo(self, request: empty_pb2.Empty) -> wire.DeploymentInfo:
+        return wire.DeploymentInfo(supportedFeatures=_FEATURES, dryRun=self._preview)
+
+    def SupportsFeature(self, request: wire.SupportsFeatureRequest) -> wire.SupportsFeatureResponse:
+        return wire.SupportsFeatureResponse(hasSupport=request.id in _FEATURE_NAMES)
+
+    def SignalAndWaitForShutdown(self, request: empty_pb2.Empty) -> empty_pb2.Empty:
+        return empty_pb2.Empty()
+
+    def Invoke(self, request: wire.ResourceInvokeRequest) -> NoReturn:
+        self._guarded(_refuse, f"functions of plugins ({request.tok})")
+
+    def Call(self, request: wire.ResourceCallRequest) -> NoReturn:
+        self._guarded(_refuse, f"methods of plugins ({request.tok})")
+
+    def ReadResource(self, request: wire.ReadResourceRequest) -> NoReturn:
+        self._guarded(_refuse, f"reading resources of others ({request.type}.get)")
+
+    def ExistsResource(self, request: Any) -> NoReturn:
+        self._guarded(_refuse, f"asking for resources of others ({request.type})")
+
+    def RegisterPackage(self, request: wire.RegisterPackageRequest) -> NoReturn:
+        self._guarded(_refuse, f"parameterized packages ({request.name})")
+
+    def Log(self, request: Any) -> empty_pb2.Empty:
+        """A program's own messages; the SDK's debug output, which may hold values, is dropped."""
+        level = (None, logging.INFO, logging.WARNING, logging.ERROR)[request.severity]
+        if level is not None:
+            _log.log(level, "%s", request.message)
+        return empty_pb2.Empty()
+
+    def _register(self, request: wire.RegisterResourceRequest) -> wire.RegisterResourceResponse:
+        for field, value in request.ListFields():
+            if field.name in _NOT_SERVED and not (isinstance(value, Message) and not value.ListFields()):
+                _refuse(f"the resource option {_NOT_SERVED[field.name]} (of {request.type} {request.name})")
+        goal = Goal(
+            type=request.type,
+            name=request.name,
+            custom=request.custom,
+            parent=request.parent,
+            inputs=from_struct(request.object),
+            dependencies=tuple(sorted(request.dependencies)),
+            property_dependencies={
+                name: tuple(sorted(found.urns)) for name, found in request.propertyDependencies.items() if found.urns
+            },
+        )
+        resource = self._deployment.register(goal)
+        return wire.RegisterResourceResponse(urn=resource.urn, id=resource.id, object=to_struct(resource.outputs))
+
+    def _register_outputs(self, request: wire.RegisterResourceOutputsRequest) -> empty_pb2.Empty:
+        self._deployment.register_outputs(request.urn, from_struct(request.outputs))
+        return empty_pb2.Empty()
+
+    def _guarded(self, answer: Callable[[_Request], _Answer], request: _Request) -> _Answer:
+        """After the first fault nothing more is done; the SDK gets each fault as text, the engine raises the first itself."""
+        if self.fault is not None:
+            raise RpcFault("an earlier step failed")
+        try:
+            return answer(request)
+        except BaseException as fault:
+            self.fault = fault
+            what = fault.what if isinstance(fault, CrowdstackError) else type(fault).__name__
+            raise RpcFault(what) from fault
+
+
+def _refuse(what: str) -> NoReturn:
+    raise Refused(
+        f"the embedded engine does not serve {what}",
+        why="it carries out what stacks on this machine need; the rest is left to Pulumi's own engine",
+        hint="leave it out of the stack program",
+    )
+
+
+def from_struct(struct: struct_pb2.Struct) -> Properties:
+    """Properties as they cross the wire -> values. Whole numbers come back as int."""
+    return {name: _from_wire(value) for name, value in struct.fields.items()}
+
+
+def to_struct(properties: Properties) -> struct_pb2.Struct:
+    struct = struct_pb2.Struct()
+    for name, value in properties.items():
+        struct.fields[name].CopyFrom(_to_wire(value))
+    return struct
+
+
+def _from_wire(value: struct_pb2.Value) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() else number
+    if kind == "string_value":
+        return UNKNOWN if value.string_value == UNKNOWN_TEXT else value.string_value
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "list_value":
+        return [_from_wire(item) for item in value.list_value.values]
+    if kind == "struct_value":
+        found = from_struct(value.struct_value)
+        match found.get(SIGNATURE):
+            case signature if signature == SECRET:
+                return SecretValue(found["value"])
+            case signature if signature == OUTPUT:
+                inner = found.get("value", UNKNOWN)
+                return SecretValue(inner) if found.get("secret") else inner
+        return found
+    return None
+
+
+def _to_wire(value: Any) -> struct_pb2.Value:
+    if value is UNKNOWN:
+        return struct_pb2.Value(string_value=UNKNOWN_TEXT)
+    if isinstance(value, SecretValue):
+        return _to_wire({SIGNATURE: SECRET, "value": value.value})
+    if isinstance(value, bool):
+        return struct_pb2.Value(bool_value=value)
+    if isinstance(value, int | float):
+        return struct_pb2.Value(number_value=value)
+    if isinstance(value, str):
+        return struct_pb2.Value(string_value=value)
+    if isinstance(value, dict):
+        return struct_pb2.Value(struct_value=to_struct(value))
+    if isinstance(value, list | tuple):
+        return struct_pb2.Value(list_value=struct_pb2.ListValue(values=[_to_wire(item) for item in value]))
+    assert value is None
+    return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
