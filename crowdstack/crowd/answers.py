@@ -53,23 +53,20 @@ class AnswerSource:
         return self._first(lambda: _spoilt(right, random), fits=False)
 
     def _first(self, draw: Callable[[], Any], *, fits: bool) -> dict[str, Any]:
+        why = "every object fits" if not fits else "no object that was drawn fits"
         for _ in range(_TRIES):
             try:
                 drawn = draw()
-            except (pattern.Unsupported, _NoValue) as fault:
-                raise _undrawable(str(fault)) from fault
+            except (pattern.Unsupported, _NoValue) as fault:  # perhaps only of one branch
+                why = str(fault)
+                continue
             if isinstance(drawn, dict) and self._validator.is_valid(drawn) == fits:
                 return drawn
-        wanted = "object that fits" if fits else "wrong answer; anything fits"
-        raise _undrawable(f"{_TRIES} draws gave no {wanted}")
-
-
-def _undrawable(why: str) -> Refused:
-    return Refused(
-        "bots cannot draw answers from this task's answers schema",
-        why=why,
-        hint="use the common keywords (type, enum, properties, required, items, bounds), or a replay crowd",
-    )
+        raise Refused(
+            "bots cannot draw answers from this task's answers schema",
+            why=why,
+            hint="use the common keywords (type, enum, properties, required, items, bounds), or a replay crowd",
+        )
 
 
 class _NoValue(ValueError):
@@ -208,7 +205,7 @@ def _bounds(schema: Mapping[str, Any]) -> tuple[float, float]:
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
     if low is None:
         low = 0 if high is None or high >= 0 else high - 100
-    return low, max(low, low + 100 if high is None else high)
+    return low, low + 100 if high is None else high
 
 
 def _both(one: Mapping[str, Any], other: Schema) -> dict[str, Any]:
