@@ -6,11 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from crowdstack.spec.answers import answers_schema
+from crowdstack.spec.bundle import Bundle, build_bundle
 from crowdstack.spec.check import checked
+from crowdstack.spec.data import load_items
 from crowdstack.spec.load import Variables, load
 from crowdstack.spec.models import Spec
 
-__all__ = ["Spec", "load_spec"]
+__all__ = ["Bundle", "Spec", "answers_schema", "build_bundle", "load_items", "load_spec"]
 
 
 def load_spec(
@@ -18,6 +21,7 @@ def load_spec(
 ) -> Spec:
     """The spec at `path`, with overlays merged over it and `a.b=value` settings laid on top.
 
-    SpecError holds every fault found; NotFound when there is no such file.
+    SpecError holds every fault found; NotFound when there is no such file. The files it names are looked at by
+    `load_items`, `answers_schema` and `build_bundle`.
     """
     return checked(load(path, overlays, sets, Variables(environ)))

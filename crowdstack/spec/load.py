@@ -20,12 +20,13 @@ from crowdstack.spec.text import INTEGER_LIMIT, flaw_of_text
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 MAX_NODES = 100_000
+AFTER_SPEC = 1_000_000  # `Place.source` of the files that a spec names
 
 _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where it is there: 10 times as fast
 
 
 class Place(NamedTuple):
-    """Where a node was written. They sort as a reader meets them: the spec, overlays, then `--set`."""
+    """Where something was written. They sort as a reader meets them: the spec, overlays, `--set`, then other files."""
 
     source: int
     file: str
@@ -33,7 +34,7 @@ class Place(NamedTuple):
     column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part)
 
 
 @dataclass(frozen=True, slots=True)
