@@ -6,12 +6,15 @@ Made by `deploy`; read by `decide`, `forecast`, `cost` and, without the spec at 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crowdstack.model import Item, Money, StudyKey, TaskName, UnitCounts, WorkerId
+
+if TYPE_CHECKING:  # pydantic stays out of the reconciler
+    from crowdstack.spec import Spec
 
 
 class Count(str, Enum):
@@ -100,6 +103,64 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     return list(value) if isinstance(value, tuple) else value
+
+
+def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
+    """What `spec` asks for with these items; `run` once it is known (`from_settings` gives it too)."""
+    task, crowd, repeats = spec.task, spec.provider.crowd, spec.target.repeats
+    endless = task.units_per_visit == "unlimited"
+    most = [len(items), spec.workers.max_units, None if task.units_per_visit == "unlimited" else task.units_per_visit]
+    per_visit = min(units for units in most if units is not None)
+    # A visit without an end takes in whoever comes: then their number counts, not how much each could do.
+    coming = len(crowd.names) if crowd.type == "human" else crowd.workers
+    surplus = spec.provider.surplus
+    percent, least = (0, surplus) if isinstance(surplus, int) else (int(surplus.rstrip("% ")), 5)
+    return Desired(
+        task=spec.name,
+        study=StudyKey(run),
+        title=task.title,
+        items=len(items),
+        repeats=repeats,
+        count=Count(spec.target.count),
+        per_visit=per_visit,
+        visits=visits_needed(items, repeats=repeats, per_visit=per_visit, crowd=coming if endless else None),
+        personal=endless or any(item.offered_to for item in items),
+        open_ended=endless and not all(item.offered_to for item in items),
+        reward=task.reward,
+        estimated_s=task.estimated_time,
+        budget=spec.budget.max if spec.budget else None,
+        when_short=WhenShort(spec.budget.when_short) if spec.budget else WhenShort.REFUSE,
+        wave=spec.provider.wave,
+        surplus_percent=percent,
+        surplus_least=least,
+        keep=spec.lifecycle.keep,
+        blocked=tuple(WorkerId(worker) for worker in spec.workers.block),
+        provider={"type": spec.provider.type, "wallet": _to_json(spec.provider.wallet)},
+        crowd=_crowd_settings(spec),
+    )
+
+
+def _crowd_settings(spec: Spec) -> dict[str, Any]:
+    """The crowd as its adapter needs it, JSON: without the spec's folder and without defaults to look up."""
+    crowd = spec.provider.crowd
+    if crowd.type == "human":
+        return {"kind": "human", "people": list(crowd.names)}
+    settings: dict[str, Any] = {
+        "kind": crowd.type,
+        "workers": crowd.workers,
+        "seed": crowd.seed,
+        "time_per_unit_s": crowd.time_per_unit,
+    }
+    if crowd.type == "bots":
+        rates = {"error_rate": crowd.error_rate, "abandon_rate": crowd.abandon_rate}
+        return {**settings, **rates, "duplicate_rate": crowd.duplicate_rate}
+    return {
+        **settings,
+        "recording": str((spec.folder / crowd.answers).absolute()),
+        "item_column": crowd.item,
+        "worker_column": crowd.worker,
+        "data_id": spec.task.source.id,
+    }
 
 
 def visits_needed(items: Iterable[Item], *, repeats: int, per_visit: int, crowd: int | None) -> int:
