@@ -64,7 +64,8 @@ def lay_out(db: peewee.Database, generation: int, items: Iterable[Item], repeats
         missing, back, gone = _match(present, list(item.offered_to[:repeats]) or [None] * repeats)
         next_repeat = 1 + max((unit.repeat for unit in present), default=0)
         for repeat, worker in enumerate(missing, start=next_repeat):
-            new_units.append((secrets.token_urlsafe(16), generation, item.id, repeat, worker))
+            # A letter first: an id that begins with "-" could not be typed after a command.
+            new_units.append(("u" + secrets.token_urlsafe(16), generation, item.id, repeat, worker))
         revive += back
         drop += gone
     drop += [unit.id for left in units.values() for unit in left if unit.state is not UnitState.DROPPED]
