@@ -27,9 +27,7 @@ def test_draws_differ_and_equal_seeds_draw_the_same() -> None:
     assert draw(Random(3)) == draw(Random(3))
 
 
-@pytest.mark.parametrize(
-    "text", ["(?=a)b", r"(a)\1", "(?<!x)y", "[a", "(a", "a)", "*a", "a{x}", r"\b", "a\\", "[^\\x00]"]
-)
+@pytest.mark.parametrize("text", ["(?=a)b", r"(a)\1", "(?<!x)y", "[a", "(a", "a)", "*a", "a\\", r"[^\s\S]"])
 def test_a_pattern_that_cannot_be_drawn_from_is_refused_at_once(text: str) -> None:
     with pytest.raises(pattern.Unsupported):
         pattern.drawer(text)
