@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,21 @@ def send_signal(process: ProcessId, number: signal.Signals) -> bool:
     return True
 
 
+def wait_gone(process: ProcessId, timeout_s: float) -> bool:
+    """Wait until this process has ended; False if it still runs after `timeout_s`."""
+    end = time.monotonic() + timeout_s
+    while alive(process):
+        reap()
+        left_s = end - time.monotonic()
+        if left_s <= 0:
+            return False
+        _never.wait(min(0.02, left_s))
+    return True
+
+
+_never = threading.Event()  # nobody sets it: waiting for it is waiting for time to pass
+
+
 # What a child may see of our environment: no credentials, no spec variables (threats E4).
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "PYTHONPATH")
 
@@ -88,11 +105,12 @@ def child_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
-def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path) -> ProcessId:
+def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path, hold: Sequence[int] = ()) -> ProcessId:
     """Start `python -m ...` in a session of its own, output appended to `log` (0600); it outlives this process.
 
     `arguments` are what follows the interpreter. The child is reaped by init; nobody waits for it here, so a caller
-    in the same process must not take a zombie for alive (`identify` does not).
+    in the same process must not take a zombie for alive (`identify` does not). `hold` are descriptors that stay open
+    in the child for as long as it lives: a kernel lock taken on one is freed by its death, however it comes.
     """
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
@@ -104,6 +122,7 @@ def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path) -> Proc
             cwd=folder,
             env=child_environment(),
             start_new_session=True,
+            pass_fds=hold,
         )
     finally:
         os.close(fd)
