@@ -1,0 +1,1 @@
+"""Crowds behind ports.Provider and ports.Crowd: one module each."""

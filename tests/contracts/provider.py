@@ -1,0 +1,125 @@
+"""What every provider's adapter must hold to. Its tests inherit `ProviderContract` and give the fixture `provider`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from crowdstack.errors import Refused
+from crowdstack.model import Money, StudyKey, StudyState, VisitId, WorkerId
+from crowdstack.ports import Provider
+
+KEY = StudyKey("birds-1")
+REWARD = Money(50, "USD")
+ANN, BOB = WorkerId("ann"), WorkerId("bob")
+
+
+def visit(number: int) -> VisitId:
+    return VisitId(f"visit-{number:011d}")
+
+
+class ProviderContract:
+    def open(self, provider: Provider, places: int = 2) -> None:
+        provider.open_study(KEY, places=places, reward=REWARD, title="Birds")
+
+    def test_a_study_is_found_by_our_key(self, provider: Provider) -> None:
+        assert provider.fetch_study(KEY) is None
+        self.open(provider, places=3)
+        study = provider.fetch_study(KEY)
+        assert study is not None
+        assert (study.key, study.places, study.state, study.reward) == (KEY, 3, StudyState.OPEN, REWARD)
+
+    def test_opening_the_same_key_again_changes_nothing(self, provider: Provider) -> None:
+        first = provider.open_study(KEY, places=3, reward=REWARD, title="Birds")
+        assert provider.open_study(KEY, places=9, reward=REWARD, title="Birds") == first
+        assert provider.fetch_study(KEY) == first
+
+    def test_the_same_total_twice_changes_nothing(self, provider: Provider) -> None:
+        self.open(provider)
+        once = provider.raise_places(KEY, 12)
+        assert once.places == 12
+        assert provider.raise_places(KEY, 12) == once
+
+    def test_places_never_fall(self, provider: Provider) -> None:
+        self.open(provider, places=5)
+        assert provider.raise_places(KEY, 4).places == 5
+
+    def test_a_study_may_be_paused_and_opened_again_but_closed_is_final(self, provider: Provider) -> None:
+        self.open(provider)
+        for state in (StudyState.PAUSED, StudyState.PAUSED, StudyState.OPEN, StudyState.CLOSED, StudyState.CLOSED):
+            assert provider.set_state(KEY, state).state is state
+        for state in (StudyState.OPEN, StudyState.PAUSED):
+            with pytest.raises(Refused):
+                provider.set_state(KEY, state)
+        with pytest.raises(Refused):
+            provider.raise_places(KEY, 99)
+
+    def test_a_visit_is_paid_once_however_often_it_is_approved(self, provider: Provider) -> None:
+        self.open(provider)
+        for _ in range(3):
+            provider.approve(KEY, visit(1), ANN)
+        assert provider.spent() == provider.gross(REWARD)
+
+    def test_a_worker_who_comes_twice_is_paid_twice(self, provider: Provider) -> None:
+        self.open(provider)
+        provider.approve(KEY, visit(1), ANN)
+        provider.approve(KEY, visit(2), ANN)
+        assert provider.spent() == provider.gross(REWARD) * 2
+
+    def test_no_more_visits_are_paid_than_places_were_listed(self, provider: Provider) -> None:
+        self.open(provider, places=1)
+        provider.approve(KEY, visit(1), ANN)
+        with pytest.raises(Refused):
+            provider.approve(KEY, visit(2), BOB)
+        provider.raise_places(KEY, 2)
+        provider.approve(KEY, visit(2), BOB)
+        assert provider.spent() == provider.gross(REWARD) * 2
+
+    def test_a_rejection_frees_its_place_and_costs_nothing(self, provider: Provider) -> None:
+        self.open(provider, places=1)
+        provider.reject(KEY, visit(1), ANN, "empty")
+        provider.reject(KEY, visit(1), ANN, "empty")
+        provider.approve(KEY, visit(2), BOB)
+        assert provider.spent() == provider.gross(REWARD)
+
+    def test_what_was_settled_one_way_cannot_be_settled_the_other(self, provider: Provider) -> None:
+        self.open(provider)
+        provider.approve(KEY, visit(1), ANN)
+        provider.reject(KEY, visit(2), BOB, "empty")
+        with pytest.raises(Refused):
+            provider.reject(KEY, visit(1), ANN, "late")
+        with pytest.raises(Refused):
+            provider.approve(KEY, visit(2), BOB)
+
+    def test_a_visit_belongs_to_one_worker(self, provider: Provider) -> None:
+        self.open(provider)
+        provider.approve(KEY, visit(1), ANN)
+        with pytest.raises(Refused):
+            provider.approve(KEY, visit(1), BOB)
+
+    def test_visits_of_a_closed_study_are_still_paid(self, provider: Provider) -> None:
+        self.open(provider)
+        provider.set_state(KEY, StudyState.CLOSED)
+        provider.approve(KEY, visit(1), ANN)
+        assert provider.spent() == provider.gross(REWARD)
+
+    def test_an_unknown_study_is_refused(self, provider: Provider) -> None:
+        for change in (
+            lambda: provider.raise_places(KEY, 3),
+            lambda: provider.set_state(KEY, StudyState.PAUSED),
+            lambda: provider.approve(KEY, visit(1), ANN),
+            lambda: provider.reject(KEY, visit(1), ANN, "empty"),
+        ):
+            with pytest.raises(Refused):
+                change()
+        assert provider.fetch_study(KEY) is None
+        assert provider.spent() is None
+
+    def test_reading_changes_nothing(self, provider: Provider) -> None:
+        self.open(provider)
+        before = provider.fetch_study(KEY)
+        assert before is not None
+        assert provider.gross(REWARD) == provider.gross(REWARD)
+        assert provider.spent() == Money(0, "USD")
+        assert provider.fetch_study(KEY) == replace(before)
