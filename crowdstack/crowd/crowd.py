@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import logging
 import os
 from collections import Counter, deque
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from crowdstack import process
 from crowdstack.crowd.bots import bots
 from crowdstack.crowd.conduct import Conduct
 from crowdstack.crowd.journal import Journal
@@ -18,6 +20,7 @@ from crowdstack.crowd.replay import recorded_workers
 from crowdstack.crowd.site import Site
 from crowdstack.crowd.worker import Worker
 from crowdstack.errors import LockHeld
+from crowdstack.folder import write_private
 from crowdstack.wire.configs import CrowdConfig
 
 log = logging.getLogger(__name__)
@@ -72,6 +75,9 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as fault:
             raise LockHeld("this crowd is already at work", where=str(folder)) from fault
+        us = process.identify(os.getpid())
+        assert us is not None, "we run"
+        write_private(folder / "crowd.process.json", json.dumps(us.to_json()).encode())  # who to stop (providers.mock)
         yield
     finally:
         os.close(fd)
