@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from crowdstack.errors import CrowdstackError, SpecError
+from crowdstack.errors import CrowdstackError
 from crowdstack.model import Money
 from crowdstack.ports import Operation, Step
 
@@ -108,26 +108,9 @@ def records(headers: Sequence[str], rows: Iterable[Sequence[object]], form: str)
 
 
 def error(fault: CrowdstackError) -> str:
-    """What, where, why and what now; a spec's faults all together, in document order."""
-    if not isinstance(fault, SpecError):
-        lines = [_labelled(None, f"{fault.where}: {fault.what}" if fault.where else fault.what)]
-        lines += [_labelled(label, text) for label, text in (("why", fault.why), ("try", fault.hint)) if text]
-        return "\n".join(lines)
-    lines = []
-    for problem in fault.problems:
-        path = f"{problem.path}: " if problem.path else ""
-        lines.append(_labelled(None, f"{problem.where}: {path}{problem.message}"))
-        if problem.hint:
-            lines.append(_labelled("try", problem.hint))
-    if len(fault.problems) > 1:
-        lines.append(f"{len(fault.problems)} faults in all")
-    return "\n".join(lines)
-
-
-def _labelled(label: str | None, text: str) -> str:
-    """`error: ...` or an indented `  try: ...`; further lines of a message stay lines, each made safe."""
-    head = "error: " if label is None else f"  {label}: "
-    return head + ("\n" + " " * len(head)).join(safe_text(line) for line in text.splitlines())
+    """What, where, why and what now; a spec's faults all together. Each line that is not a further detail says `error:`."""
+    lines = [safe_text(line) for line in str(fault).splitlines()]
+    return "\n".join(line if line.startswith(" ") else f"error: {line}" for line in lines)
 
 
 # ---------------------------------------------------------------------------------------------------- preview
@@ -187,9 +170,7 @@ def totals(plan: Preview) -> str:
 
 def cost(total: Cost) -> str:
     """People's cost in one line."""
-    text = f"People: {total.visits} visits x {total.gross} = {total.total}"
-    if total.cap is not None:
-        text += f", at most {total.cap}"
+    text = f"People: {total.visits} visits x {total.gross} = {total.total}, at most {total.cap}"
     rates = [f"{amount} per {per}" for amount, per in ((total.per_unit, "unit"), (total.per_hour, "hour")) if amount]
     return safe_text(text + (f" ({', '.join(rates)})" if rates else "") + ".")
 
@@ -238,7 +219,8 @@ def status_rows(now: Status) -> list[tuple[str, str]]:
     counts += [f"{getattr(units, name)} {name}" for name in ("excluded", "rejected", "surplus") if getattr(units, name)]
     spend = f"{now.spend}, at most {now.exposure} with what is open"
     rows = [
-        ("run", now.run),
+        ("task", now.task),
+        ("run", now.run or "none"),
         ("state", now.state),
         ("done", f"{now.done} of {now.target}"),
         ("units", f"{units.total}: {', '.join(counts)}"),
@@ -276,7 +258,7 @@ def progress(now: Status, rate_per_min: float | None) -> str:
     rate = "" if rate_per_min is None else f"{rate_per_min:.0f}/min  "
     budget = f" of {now.budget}" if now.budget is not None else ""
     return safe_text(
-        f"{now.run}  {now.state}  {now.done}/{now.target} done  {rate}{now.workers} workers  spend {now.spend}{budget}"
+        f"{now.run or now.task}  {now.state}  {now.done}/{now.target} done  {rate}{now.workers} workers  spend {now.spend}{budget}"
     )
 
 

@@ -161,10 +161,10 @@ def up(
 
 
 def refuse_above(plan: Preview, max_cost: Money | None) -> None:
-    """OverBudget when people may cost more than `--max-cost`: the cap if there is one, else all visits."""
+    """OverBudget when people may cost more than `--max-cost`."""
     if max_cost is None:
         return
-    worst = plan.cost.total if plan.cost.cap is None else plan.cost.cap
+    worst = plan.cost.cap
     if worst.minor and worst.currency != max_cost.currency:
         raise errors.UsageError(f"--max-cost is in {max_cost.currency}, the task pays in {worst.currency}")
     if worst.minor > max_cost.minor:

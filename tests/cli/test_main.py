@@ -107,7 +107,9 @@ def test_ctrl_c_before_anything_was_done_is_8(call: Call) -> None:
     assert call("status", world=Broken(KeyboardInterrupt())).code == 8
 
 
-@pytest.mark.parametrize("arguments", [["status", "--nope"], ["up", "--max-cost", "much"], ["up", "--timeout", "soon"], ["-C"]])
+@pytest.mark.parametrize(
+    "arguments", [["status", "--nope"], ["up", "--max-cost", "much"], ["up", "--timeout", "soon"], ["-C"]]
+)
 def test_what_click_refuses_is_a_usage_error_with_a_hint(call: Call, arguments: list[str]) -> None:
     said = call(*arguments, world=World())
     assert said.code == 2

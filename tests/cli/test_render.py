@@ -13,7 +13,7 @@ from crowdstack.cli import render
 from crowdstack.errors import CrowdstackError, Problem, SpecError
 from crowdstack.ports import Operation
 from tests.cli.conftest import Call
-from tests.cli.world import World, a_cost, a_preview, a_status, a_step
+from tests.cli.world import World, a_cost, a_line, a_preview, a_status, a_step
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u2066 |`@team` [link](javascript:alert(1)) <script>\r\nfaked line\x9b31m\ud800"
@@ -63,14 +63,13 @@ def test_a_table_without_rows_is_its_header() -> None:
 @pytest.mark.parametrize("command", ["preview", "status", "logs"])
 def test_hostile_text_prints_as_text(call: Call, tmp_path: Path, command: str, form: str) -> None:
     from crowdstack.folder import Folder
-    from crowdstack.plan.forecast import Line
 
     world = World(
         task=HOSTILE,
         state="paused",
         folder=Folder(tmp_path),
         preview_says={
-            "lines": (Line("+", HOSTILE),),
+            "lines": (a_line("+", HOSTILE),),
             "notes": (HOSTILE,),
             "never_changes": (HOSTILE,),
             "steps": (a_step(Operation.UPDATE, HOSTILE, changed=(HOSTILE,)),),
@@ -112,12 +111,14 @@ PREVIEWS = {
             a_step(Operation.REPLACE, "Bundle", changed=("files",), replaced_by=("files",)),
             a_step(Operation.UPDATE, changed=("title", "timeout_s")),
         ),
-        cost=a_cost(cap=None, per_unit=None, per_hour=None),
+        cost=a_cost(per_unit=None, per_hour=None),
         notes=("provider: mock, no real money",),
     ),
 }
 ERRORS = {
-    "error-of-a-command": CrowdstackError("port 8000 is taken", where="architect.port", why="process 17 listens there", hint="leave it out"),
+    "error-of-a-command": CrowdstackError(
+        "port 8000 is taken", where="architect.port", why="process 17 listens there", hint="leave it out"
+    ),
     "error-of-a-spec": SpecError(
         [
             Problem(where="birds.yaml:14:12", path="target.repeats", message="0 is less than 1", hint="use 1 or more"),
@@ -125,7 +126,12 @@ ERRORS = {
         ]
     ),
 }
-STATUSES = {"status-live": a_status(loop_note="waits for verdicts", quarantined=2), "status-nothing": a_status(state="not deployed", server_url=None, server_healthy=False, loop_running=False, links=(), budget=None)}
+STATUSES = {
+    "status-live": a_status(loop_note="waits for verdicts", quarantined=2),
+    "status-nothing": a_status(
+        state="not deployed", server_url=None, server_healthy=False, loop_running=False, links=(), budget=None
+    ),
+}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,12 +30,11 @@ def usd(minor: int) -> Money:
 
 def a_cost(**changes: Any) -> Cost:
     given: dict[str, Any] = {
-        "reward": usd(5),
         "gross": usd(5),
         "visits": 4,
         "total": usd(20),
         "cap": usd(25),
-        "per_unit": usd(5),
+        "per_unit": "0.05 USD",
         "per_hour": usd(600),
     }
     return Cost(**{**given, **changes})
@@ -44,13 +44,17 @@ def a_step(operation: Operation, kind: str = "TaskServer", **changes: Any) -> St
     return Step(operation=operation, urn=f"urn:{kind}", type=f"crowdstack:index:{kind}", name=kind.lower(), **changes)
 
 
+def a_line(sign: str, text: str) -> Line:
+    return Line(kind="places", sign=sign, text=text)
+
+
 def a_preview(**changes: Any) -> Preview:
     given: dict[str, Any] = {
         "task": "birds",
         "run": "birds-1",
         "new_run": True,
         "steps": (a_step(Operation.CREATE, "Bundle"), a_step(Operation.CREATE)),
-        "lines": (Line("+", "study birds-1: 4 places in all, 0.05 USD each"),),
+        "lines": (a_line("+", "open study birds-1: 4 places"),),
         "cost": a_cost(),
         "target_met": False,
         "notes": (),
@@ -100,8 +104,9 @@ class World:
     leaves: tuple[str, ...] = ()  # what destroy does not get rid of
     status_says: dict[str, Any] = field(default_factory=dict)
     preview_says: dict[str, Any] = field(default_factory=dict)
+    deploy_s: float = 0.0
     on_up: Callable[[], None] = lambda: None
-    folder: Folder = Folder(Path(".crowdstack"))
+    folder: Folder = field(default_factory=lambda: Folder(Path(".crowdstack")))
     store: Any = None
     opened_with: dict[str, Any] = field(default_factory=dict)
     closed: bool = False
@@ -120,6 +125,7 @@ class World:
     def up(self, *, fresh: bool = False, on_step: Callable[[Step], None]) -> Any:
         for step in self.preview().steps:
             on_step(step)
+        threading.Event().wait(self.deploy_s)
         self.state = "live"
         self.on_up()
         return SimpleNamespace(id="birds-1")

@@ -1,0 +1,139 @@
+"""On a real (pseudo) terminal: the question, the bar, Ctrl-C once and twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+CTRL_C = b"\x03"
+# Makes the terminal the controlling one; whoever runs the tests in the background may have SIGINT ignored.
+TAKE_IT = (
+    "import fcntl, os, signal, sys, termios; signal.signal(signal.SIGINT, signal.SIG_DFL); os.setsid(); "
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+class Terminal:
+    """The command on a terminal of its own, as a shell would start it."""
+
+    def __init__(self, world: dict[str, Any], *arguments: str) -> None:
+        self._ours, theirs = pty.openpty()
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", TAKE_IT, sys.executable, "-m", "tests.cli.world", json.dumps(world), *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        )
+        os.close(theirs)
+        self.seen = ""
+
+    def until(self, text: str, times: int = 1, within_s: float = 20) -> None:
+        """Read until `text` was printed so many times in all."""
+        end = time.monotonic() + within_s
+        while self.seen.count(text) < times:
+            assert time.monotonic() < end, f"never printed {text!r}:\n{self.seen}"
+            assert self._read(0.2), f"ended without {text!r}:\n{self.seen}"
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
+    def ended(self, within_s: float = 20) -> int:
+        end = time.monotonic() + within_s
+        while self._read(0.2):
+            assert time.monotonic() < end, f"does not end:\n{self.seen}"
+        return self.child.wait(timeout=within_s)
+
+    def _read(self, timeout_s: float) -> bool:
+        """Whether there may be more to come."""
+        if not select.select([self._ours], [], [], timeout_s)[0]:
+            return self.child.poll() is None
+        try:
+            data = os.read(self._ours, 65536)
+        except OSError:  # Linux: the other end is closed
+            return False
+        self.seen += data.decode("utf-8", "replace")
+        return bool(data)
+
+    def close(self) -> None:
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+        os.close(self._ours)
+
+
+Open = Callable[..., Terminal]
+
+
+@pytest.fixture
+def terminal() -> Iterator[Open]:
+    opened: list[Terminal] = []
+
+    def open_one(world: dict[str, Any], *arguments: str) -> Terminal:
+        opened.append(Terminal(world, *arguments))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()
+
+
+def test_up_asks_on_a_terminal_and_shows_a_bar_until_it_is_done(terminal: Open) -> None:
+    at = terminal({"target": 4, "pace": 1}, "up", "birds.yaml")
+    at.until("Bring it up? [y/N]")
+    at.type(b"y\n")
+    at.until("1/4 done")
+    assert at.ended() == 0
+    assert "4/4 done" in at.seen
+    assert "\x1b[" in at.seen
+
+
+def test_ctrl_c_once_lets_go_of_a_run_and_says_how_to_come_back(terminal: Open) -> None:
+    at = terminal({"target": 1000, "pace": 0}, "up", "--yes")
+    at.until("0/1000 done")
+    at.type(CTRL_C)
+    assert at.ended() == 8
+    assert "birds-1 goes on by itself" in at.seen
+    assert "crowdstack status" in at.seen
+
+
+def test_ctrl_c_once_while_deploying_finishes_the_deployment_first(terminal: Open) -> None:
+    at = terminal({"target": 1000, "pace": 0, "deploy_s": 0.8}, "up", "--yes")
+    at.until("TaskServer taskserver", times=2)  # once in the preview, once as a step
+    at.type(CTRL_C)
+    at.until("Ctrl-C again to cancel")
+    assert at.ended() == 8
+    assert "goes on by itself" in at.seen
+
+
+def test_ctrl_c_twice_cancels(terminal: Open) -> None:
+    at = terminal({"target": 1000, "pace": 0, "deploy_s": 3600}, "up", "--yes")
+    at.until("TaskServer taskserver", times=2)
+    at.type(CTRL_C)
+    at.until("Ctrl-C again to cancel")
+    at.type(CTRL_C)
+    assert at.ended() == 8
+    assert "error: cancelled" in at.seen
+
+
+def test_ctrl_c_at_the_question_changes_nothing(terminal: Open) -> None:
+    at = terminal({}, "up")
+    at.until("Bring it up? [y/N]")
+    at.type(CTRL_C)
+    assert at.ended() == 8
+    assert "link for a person" not in at.seen
+
+
+def test_no_color_takes_the_colours_away(terminal: Open) -> None:
+    at = terminal({}, "--no-color", "preview")
+    assert at.ended() == 0
+    assert "\x1b[" not in at.seen
