@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crowdstack.errors import StateMismatch
+from crowdstack.errors import Refused, StateMismatch
 from crowdstack.folder import sync_folder
 from crowdstack.model import AssignmentId, UnitId, VisitId, WorkerId
 
@@ -55,7 +55,8 @@ class Journal:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
         if new:
             sync_folder(path.parent)
-        self._load(path)
+        self._path = path
+        self._load()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._lines: list[str] = []
         self._next: asyncio.Task[None] | None = None  # will write the lines noted and not yet taken
@@ -97,7 +98,7 @@ class Journal:
         self._note("refused", attempt, why=why)
 
     async def durable(self) -> None:
-        """A disk that refuses raises its OSError here, to everybody who waits and ever after."""
+        """A disk that says no is told here as Refused, to everybody who waits and ever after."""
         if group := self._next or self._last:
             await asyncio.shield(group)
 
@@ -125,11 +126,14 @@ class Journal:
 
     def _to_disk(self, group: bytes) -> None:
         view = memoryview(group)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        os.fsync(self._fd)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fsync(self._fd)
+        except OSError as fault:
+            raise Refused("the journal cannot be written", where=str(self._path), why=str(fault)) from fault
 
-    def _load(self, path: Path) -> None:
+    def _load(self) -> None:
         """Take up what an earlier process left; a last line that was torn off by its death is cut away."""
         with os.fdopen(os.dup(self._fd), "rb") as file:
             whole, _, torn = file.read().rpartition(b"\n")
@@ -140,7 +144,7 @@ class Journal:
                 self._apply(json.loads(text))
             except (ValueError, KeyError, TypeError) as fault:
                 raise StateMismatch(
-                    "a line of the crowd's journal cannot be read", where=f"{path}:{number}", why=str(fault)
+                    "a line of the crowd's journal cannot be read", where=f"{self._path}:{number}", why=str(fault)
                 ) from fault
 
     def _apply(self, line: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from crowdstack.crowd.journal import Journal, Visit
-from crowdstack.errors import StateMismatch
+from crowdstack.errors import Refused, StateMismatch
 from crowdstack.model import AssignmentId, VisitId, WorkerId
 from tests.crowd.builders import attempt
 
@@ -114,11 +114,11 @@ async def test_a_disk_that_refuses_is_told_to_everybody_who_waits(
     waiting = [asyncio.create_task(journal.durable()) for _ in range(3)]
     journal.note_sent(attempt(2))
     told = await asyncio.gather(*waiting, journal.durable(), return_exceptions=True)
-    assert [type(fault) for fault in told] == [OSError] * 4
+    assert [type(fault) for fault in told] == [Refused] * 4
     journal.note_sent(attempt(3))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(Refused, match="cannot be written"):
         await journal.durable()
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(Refused, match="cannot be written"):
         await journal.close()
 
 
