@@ -19,7 +19,9 @@ MAX_FILE = 100 * 1024 * 1024
 MAX_BUNDLE = 512 * 1024 * 1024
 MAX_FILES = 10_000
 
-_OWN = re.compile(r"/(|client\.js|sample\.json|healthz|metrics|v1(/.*)?)", re.IGNORECASE)  # URLs of the server
+_OWN = re.compile(
+    r"/(|client\.js|crowdstack\.css|sample\.json|healthz|metrics|v1(/.*)?)", re.IGNORECASE
+)  # URLs of the server
 _CLIENT = re.compile(rb"<script[^>]+src\s*=\s*[\"']?(\./|/)?client\.js[\"'\s>]", re.IGNORECASE)
 _TEXT = {
     "html": "html",
@@ -69,15 +71,17 @@ class Bundle:
 
 
 def build_bundle(spec: Spec) -> Bundle:
-    """The task app's page at `/`, the client, the assets under their paths, and the sample. SpecError for unfit files."""
-    contents = {"/": _page(spec), "/client.js": (assets.folder("task_apps") / "client" / "client.js").read_bytes()}
-    types = {"/": media_type("page.html"), "/client.js": media_type("client.js")}
-    if spec.task.sample is not None:
-        contents["/sample.json"], types["/sample.json"] = _sample(spec), media_type("sample.json")
-    for path, content in _assets(spec).items():
-        contents[f"/{path}"], types[f"/{path}"] = content, media_type(path)
+    """The task app's page at `/`, the client, the default look, the assets under their paths, and the sample. SpecError for unfit files."""
+    apps = assets.folder("task_apps")
+    contents = {
+        "/": _page(spec),
+        "/client.js": (apps / "client" / "client.js").read_bytes(),
+        "/crowdstack.css": (apps / "html" / "crowdstack.css").read_bytes(),
+        **({} if spec.task.sample is None else {"/sample.json": _sample(spec)}),
+        **{f"/{path}": content for path, content in _assets(spec).items()},
+    }
     digests = {url: hashlib.sha256(content).hexdigest() for url, content in contents.items()}
-    files = {url: BundleFile(blob=digests[url], type=types[url]) for url in sorted(contents)}
+    files = {url: BundleFile(blob=digests[url], type=media_type(url)) for url in sorted(contents)}
     table = json.dumps({url: asdict(file) for url, file in files.items()}, sort_keys=True, separators=(",", ":"))
     return Bundle(
         digest=hashlib.sha256(table.encode()).hexdigest(),
@@ -86,9 +90,9 @@ def build_bundle(spec: Spec) -> Bundle:
     )
 
 
-def media_type(path: str) -> str:
+def media_type(url: str) -> str:
     """By the file's ending; from our own table, so that the same bundle has the same digest on every machine."""
-    ending = path.rpartition(".")[2].lower()
+    ending = "html" if url == "/" else url.rpartition(".")[2].lower()
     if ending in _TEXT:
         return f"text/{_TEXT[ending]}; charset=utf-8"
     return _OTHER.get(ending, "application/octet-stream")

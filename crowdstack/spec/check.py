@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError as Unconvertible
 from referencing import Registry
 
-from crowdstack import assets
+from crowdstack.spec.explain import task_schema
 from crowdstack.spec.load import Document, Located, located, refuse
 from crowdstack.spec.models import BotCrowd, HumanCrowd, ReplayCrowd, Spec, read
 from crowdstack.spec.text import nearest
@@ -45,11 +45,6 @@ def checked(document: Document) -> Spec:
 
 
 # ------------------------------------------------------------------------------------------------ shape
-
-
-def task_schema() -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads((assets.folder("schemas") / "task.v1.json").read_bytes())
-    return schema
 
 
 def faults_of_shape(document: Document) -> list[Located]:

@@ -88,7 +88,7 @@ Pace = Annotated[
 Amount = Annotated[Money, Form(_amount, r"^[0-9]{1,12}(\.[0-9]+)? [A-Z]{3}$", "an amount of money like 0.50 USD")]
 Slug = Annotated[str, Form(str, _NAME, "a name of small letters, digits and hyphens, like bird-photos")]
 RelativePath = Annotated[str, Form(str, _PATH, "a path below the spec's folder, like items.csv")]
-WorkerName = Annotated[str, Form(str, r"^[^\s\u0000-\u001f]{1,100}$", "a worker's id: 1 to 100 characters, no blanks")]
+WorkerName = Annotated[str, Form(str, r"^[^\s\u0000-\u001f]{1,100}$", "a worker's id without blanks, like w17")]
 Text = Annotated[str, Field(min_length=1, max_length=10_000)]
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -362,7 +362,7 @@ def json_schema() -> Mapping[str, Any]:
     schema = _without_titles(Spec.model_json_schema(by_alias=True))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "https://crowdstack.dev/schemas/task.v1.json",
+        "$id": "urn:crowdstack:task.v1",
         "title": "crowdstack task",
         **schema,
     }
