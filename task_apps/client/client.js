@@ -214,7 +214,7 @@
     .bar, .curtain { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); z-index: 2147483000; }
     .bar { position: fixed; inset: auto 0 0; min-height: 3rem; padding: .6rem 1rem; border-top: 1px solid var(--line);
       display: flex; gap: .75rem; align-items: center; }
-    .bar .text { flex: 1; }
+    .bar .text { flex: 1; overflow-wrap: anywhere; }
     .mark { flex: none; width: .65rem; height: .65rem; border-radius: 50%; background: var(--tone); }
     .meta { color: var(--soft); font-variant-numeric: tabular-nums; white-space: nowrap; }
     .meta.soon { color: var(--warn); font-weight: 600; }
@@ -258,6 +258,8 @@
   /** The bar at the foot of the page while there is a unit, the curtain over the page while there is none. */
   const drawing = () => {
     const [text, progress, clock] = ["text", "meta", "meta"].map((className) => make("span", { className }));
+    progress.title = "Done in this visit";
+    clock.title = "Time left";
     text.setAttribute("role", "status");
     clock.setAttribute("role", "timer");
     const bar = make("div", { className: "bar", hidden: true }, make("span", { className: "mark" }), text, progress, clock);
@@ -293,7 +295,7 @@
     let deadline = null;
     const tick = () => {
       const left = deadline ? Math.max(0, Math.round((deadline.getTime() - Date.now()) / 1000)) : 0;
-      const shown = deadline ? `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")} left` : "";
+      const shown = deadline ? `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` : "";
       if (clock.textContent !== shown) clock.textContent = shown;
       clock.className = left < 60 ? "meta soon" : "meta";
     };
@@ -308,9 +310,8 @@
       message.textContent = status.completion;
       message.hidden = !status.completion;
       note.textContent = status.text;
-      progress.textContent = status.progress
-        ? `${status.progress.done}${status.progress.limit === null ? "" : ` of ${status.progress.limit}`} done`
-        : "";
+      const { done = 0, limit = null } = status.progress || {};
+      progress.textContent = limit !== null ? `${done} of ${limit}` : done ? `${done} done` : "";
       deadline = status.deadline;
       tick();
       clearTimeout(later);
