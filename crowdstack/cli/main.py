@@ -53,7 +53,7 @@ EXIT_CODES = {
     8: "cancelled or declined; also when Ctrl-C ended the watching of a run that goes on",
     9: "a time-out, or somebody else holds the lock",
     10: "the state is not as expected: changes under `--expect-no-changes`, drift, a stale version",
-    141: "whoever read the output closed it (as after `| head`)",
+    141: "whoever read the output closed it (as `head` does)",
     255: "a bug in crowdstack",
 }
 
@@ -109,7 +109,7 @@ def cli(
 
     \b
     Example:
-      crowdstack new html my-task
+      crowdstack new my-task
       crowdstack up my-task/task.yaml
       crowdstack export my-task/task.yaml -f csv -o answers.csv
     """
@@ -126,6 +126,8 @@ def run(arguments: Sequence[str] | None = None, session: Session | None = None) 
     try:
         code = _call(arguments, session)
         sys.stdout.flush()
+    except SystemExit as ended:  # click's own ways out: shell completion (0), and nobody reads what we print (1)
+        return 141 if ended.code == 1 else 0
     except BrokenPipeError:
         with contextlib.suppress(OSError):  # what is still buffered has nowhere to go: say nothing at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
