@@ -59,6 +59,7 @@ class Progress:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome:
     session: str
+    worker: str
     visit: Id
     progress: Progress
 

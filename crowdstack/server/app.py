@@ -1,0 +1,401 @@
+"""The web side: HTTP routes, the worker socket, guards. Joins session and inbox; decides nothing about work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import time
+from collections import Counter as Tally
+from collections.abc import Awaitable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import prometheus_client
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream, StreamBufferFullError
+from tornado.web import Application, HTTPError, RequestHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from crowdstack.server.control import ControlSocket
+from crowdstack.server.pool import now
+from crowdstack.server.session import Keep, Reply, Session
+from crowdstack.server.site import HEADERS
+from crowdstack.tokens import health_proof
+from crowdstack.wire import worker as frames
+from crowdstack.wire.configs import Limits
+from crowdstack.wire.text import FrameError
+
+if TYPE_CHECKING:
+    from crowdstack.server.server import TaskServer
+
+log = logging.getLogger(__name__)
+
+_LOCKED = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+_FORBIDDEN = (
+    "<!doctype html><title>Link not valid</title><p>This link is not valid. Please open it again from where you got it."
+)
+_RETRY_S = "5"
+
+
+class Metrics:
+    """Numbers for /metrics; a registry per server."""
+
+    def __init__(self) -> None:
+        self.registry = prometheus_client.CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> prometheus_client.Counter:
+            return prometheus_client.Counter(f"crowdstack_{name}", text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str) -> prometheus_client.Gauge:
+            return prometheus_client.Gauge(f"crowdstack_{name}", text, registry=self.registry)
+
+        self.answers = counter("frames_answered", "Frames sent to workers, by type", "type")
+        self.faults = counter("faults", "Frames that could not be understood")
+        self.turned_away = counter("turned_away", "Connections refused by a limit", "limit")
+        self.sockets = gauge("sockets", "Open worker sockets")
+        self.seq = gauge("inbox_seq", "Number of the last event on disk")
+        self.open_holds = gauge("open_holds", "Units in the hands of workers")
+        self.free_disk = gauge("free_disk_bytes", "Free room where the inbox is")
+        self._by_type = {cls: self.answers.labels(cls.__name__.lower()) for cls in frames.ToWorker.__args__}
+
+    def answered(self, frame: frames.ToWorker) -> None:
+        self._by_type[type(frame)].inc()
+
+
+class Door:
+    """Counts who is in: open worker sockets, those that have not said hello, pages per visit."""
+
+    def __init__(self) -> None:
+        self.sockets: set[WorkSocket] = set()
+        self.waiting: Tally[str] = Tally()  # by address
+        self.pages: Tally[str] = Tally()  # by visit
+
+    def turns_away(self, address: str, limits: Limits) -> str | None:
+        """The limit that leaves no room for another socket."""
+        if self.waiting.total() >= limits.waiting_sockets:
+            return "waiting_sockets"
+        return "waiting_per_address" if self.waiting[address] >= limits.waiting_per_address else None
+
+
+class Listener(HTTPServer):
+    """An HTTP server that keeps room for the disk: near the limit of open files it turns connections away."""
+
+    def guard(self, door: Door, metrics: Metrics) -> None:
+        self._door, self._metrics = door, metrics
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most = most - max(64, most // 10)
+        self._leaving: set[asyncio.Future[None]] = set()
+
+    def handle_stream(self, stream: Any, address: Any) -> None:
+        if len(self._connections) + len(self._door.sockets) < self._most:
+            super().handle_stream(stream, address)
+            return
+        self._metrics.turned_away.labels("files").inc()
+        answer = f"HTTP/1.1 503 Busy\r\nRetry-After: {_RETRY_S}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        leaving = asyncio.ensure_future(_turn_away(stream, answer.encode()))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+
+async def _turn_away(stream: IOStream, answer: bytes) -> None:
+    try:
+        await stream.write(answer)
+    except OSError:
+        pass  # it has gone already
+    finally:
+        stream.close()
+
+
+class Handler(RequestHandler):
+    """What every answer has: headers that close doors, and logs without queries."""
+
+    def initialize(self, server: TaskServer) -> None:
+        self.server = server
+
+    def set_default_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.set_header(name, value)
+        self.set_header("Content-Security-Policy", _LOCKED)
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Server", "crowdstack")
+
+    def write_error(self, status_code: int, **_: Any) -> None:
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(f"{status_code}\n")
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if not isinstance(value, HTTPError):
+            log.error("%s %s failed", self.request.method, self.request.path, exc_info=(typ, value, tb))
+
+    def own_origin(self) -> bool:
+        return self.request.headers.get("Origin") == self.server.config.origin
+
+
+class PageHandler(Handler):
+    def get(self) -> None:
+        """The page. Who comes with a link must have a good one; it holds no data, so without one anybody may read it."""
+        token = self.get_query_argument("t", None, strip=False)
+        if token is not None and self.server.settings.link(token, now=time.time()) is None:
+            self.set_status(403)
+            self.set_header("Content-Type", "text/html; charset=utf-8")
+            self.finish(_FORBIDDEN)
+            return
+        page = self.server.site.page()
+        self.set_header("Content-Type", page.type)
+        self.set_header("Content-Security-Policy", page.policy)
+        self.finish(page.content)
+
+
+class FileHandler(Handler):
+    """Files of the bundle's table. The path is compared as it came, so no way of writing it leads elsewhere."""
+
+    def get(self) -> None:
+        file = self.server.site.find(self.request.path)
+        if file is None:
+            raise HTTPError(404)
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Etag", f'"{file.blob}"')
+        self.set_header("Content-Type", file.type)
+        if self.check_etag_header():
+            self.set_status(304)
+            self.finish()
+            return
+        self.finish(self.server.site.read(file))
+
+
+class SampleHandler(Handler):
+    def get(self) -> None:
+        config = self.server.config
+        if config.sample is None:
+            raise HTTPError(404)
+        self.finish({"title": config.title, "description": config.description, "data": config.sample})
+
+
+class HealthHandler(Handler):
+    def get(self) -> None:
+        nonce = self.request.headers.get("X-Crowdstack-Nonce")
+        if nonce is not None:
+            config, digest = self.server.config, self.server.config_digest
+            proof = health_proof(config.keys["control"], nonce=nonce, run=config.run, config=digest)
+            self.set_header("X-Crowdstack-Proof", proof)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish("ok")
+
+
+class MetricsHandler(Handler):
+    def get(self) -> None:
+        if not self.server.settings.may_read_metrics(self.request.headers.get("Authorization", "")):
+            raise HTTPError(404)
+        metrics = self.server.metrics
+        metrics.sockets.set(len(self.server.door.sockets))
+        metrics.seq.set(self.server.inbox.seq)
+        metrics.open_holds.set(len(self.server.desk.pool.holds))
+        metrics.free_disk.set(self.server.inbox.free_disk())
+        self.set_header("Content-Type", prometheus_client.CONTENT_TYPE_LATEST)
+        self.finish(prometheus_client.generate_latest(metrics.registry))
+
+
+_STATUS = {frames.Accepted: 200, frames.Refused: 422, frames.Busy: 503}
+
+
+class SubmissionsHandler(Handler):
+    """The same submit frame where sockets are blocked. Needs a header and a type that no form can send."""
+
+    async def post(self) -> None:
+        kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip()
+        if (
+            kind != "application/json"
+            or self.request.headers.get("Origin", self.server.config.origin) != self.server.config.origin
+        ):
+            raise HTTPError(403)
+        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
+        session = Session(self.server.desk)
+        if scheme != "Bearer" or not session.identify(token, now()):
+            self._answer(frames.Error(code="forbidden", message="this session is not valid"), 401)
+            return
+        try:
+            frame = frames.FROM_WORKER.parse(self.request.body, self.server.settings.frames)
+        except FrameError as fault:
+            self._answer(frames.Error(code=fault.code, message=str(fault)), 413 if fault.code == "too_large" else 400)
+            return
+        if not isinstance(frame, frames.Submit):
+            self._answer(frames.Error(code="bad_frame", message="only submit frames come here"), 400)
+            return
+        outcome = session.receive(frame, now())
+        if isinstance(outcome, Keep):
+            kept = await self.server.inbox.append(outcome.change)
+            outcome = Reply(outcome.answer() if kept else outcome.busy)
+        self._answer(outcome.frame, _STATUS.get(type(outcome.frame), 409))
+
+    def _answer(self, frame: frames.ToWorker, status: int) -> None:
+        self.server.metrics.answered(frame)
+        self.set_status(status)
+        if isinstance(frame, frames.Busy):
+            self.set_header("Retry-After", str(int(frame.retry_s)))
+        self.set_header("Content-Type", "application/json")
+        self.finish(frames.TO_WORKER.to_json(frame))
+
+
+class Pace:
+    """A bucket of frames: who has emptied it waits; nothing is lost."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._rate, self._most = limits.frames_per_s, float(limits.burst)
+        self._left, self._at = self._most, time.monotonic()
+
+    def wait_s(self) -> float:
+        """Take one; how long to wait before it may be used."""
+        at = time.monotonic()
+        self._left = min(self._most, self._left + (at - self._at) * self._rate) - 1
+        self._at = at
+        return max(0.0, -self._left / self._rate)
+
+
+class WorkSocket(WebSocketHandler):
+    """The worker socket. Tornado reads no further frame until what `on_message` returned is done: one at a time."""
+
+    def initialize(self, server: TaskServer) -> None:
+        self.server = server
+        self.session = Session(server.desk)
+        self._visit: str | None = None  # counted as a page of it
+        self._stranger = False
+        self._faults = 0
+
+    def prepare(self) -> None:
+        if self.request.headers.get("Origin") != self.server.config.origin:
+            raise HTTPError(403)
+        limit = self.server.door.turns_away(self.request.remote_ip or "", self.server.config.limits)
+        if limit is not None:
+            self.server.metrics.turned_away.labels(limit).inc()
+            self.set_header("Retry-After", _RETRY_S)
+            raise HTTPError(503)
+
+    def check_origin(self, origin: str) -> bool:
+        return True  # `prepare` did, also when there is none
+
+    log_exception = Handler.log_exception
+    write_error = Handler.write_error
+
+    def open(self, *_: str, **__: str) -> None:
+        limits = self.server.config.limits
+        stream = self.ws_connection.stream  # type: ignore[union-attr]
+        assert isinstance(stream, IOStream)
+        stream.max_write_buffer_size = limits.write_buffer
+        stream.set_nodelay(True)
+        self._pace = Pace(limits)
+        self._address = self.request.remote_ip or ""
+        self._stranger = True
+        self.server.door.sockets.add(self)
+        self.server.door.waiting[self._address] += 1
+        self._hello_due = asyncio.get_running_loop().call_later(limits.hello_s, self.close, frames.NO_HELLO, "no hello")
+
+    def on_message(self, message: str | bytes) -> Awaitable[Any] | None:
+        wait_s = self._pace.wait_s()
+        return self._later(wait_s, message) if wait_s else self._receive(message)
+
+    async def _later(self, wait_s: float, message: str | bytes) -> None:
+        await asyncio.sleep(wait_s)
+        done = self._receive(message)
+        if done is not None:
+            await done
+
+    def _receive(self, message: str | bytes) -> Awaitable[Any] | None:
+        try:
+            outcome = self.session.receive(frames.FROM_WORKER.parse(message, self.server.settings.frames), now())
+        except FrameError as fault:
+            self._fault(fault)
+            return None
+        if isinstance(outcome, Reply):
+            self._send(outcome.frame)
+            if outcome.close is not None:
+                self.close(outcome.close, "see the frame before")
+            return None
+        kept = self.server.inbox.append(outcome.change)
+        kept.add_done_callback(partial(self._answer, outcome))
+        return kept
+
+    def _answer(self, outcome: Keep, kept: asyncio.Future[bool]) -> None:
+        frame = outcome.answer() if kept.result() else outcome.busy
+        if self._stranger:
+            self._known()
+        if isinstance(frame, frames.Welcome) and not self._count_page(frame.visit):
+            self.session.visit, frame = None, frames.Busy(of="hello", retry_s=10)
+        self._send(frame)
+
+    def _known(self) -> None:
+        """A good link or session was shown."""
+        self._stranger = False
+        self.server.door.waiting[self._address] -= 1
+        self._hello_due.cancel()
+
+    def _count_page(self, visit: str) -> bool:
+        pages = self.server.door.pages
+        if self._visit != visit and pages[visit] >= self.server.config.limits.sockets_per_session:
+            return False
+        self._forget_page()
+        self._visit = visit
+        pages[visit] += 1
+        return True
+
+    def _forget_page(self) -> None:
+        if self._visit is not None:
+            pages = self.server.door.pages
+            pages[self._visit] -= 1
+            if not pages[self._visit]:
+                del pages[self._visit]
+            self._visit = None
+
+    def _fault(self, fault: FrameError) -> None:
+        self.server.metrics.faults.inc()
+        self._faults += 1
+        self._send(frames.Error(code=fault.code, message=str(fault)))
+        if self._faults >= self.server.config.limits.faults:
+            self.close(frames.FAULTS, "too many faults")
+
+    def _send(self, frame: frames.ToWorker) -> None:
+        self.server.metrics.answered(frame)
+        try:
+            self.write_message(frames.TO_WORKER.to_json(frame)).add_done_callback(_looked_at)
+        except WebSocketClosedError:
+            pass  # gone: it will ask again when it comes back
+        except StreamBufferFullError:  # it sends but does not read
+            self.server.metrics.turned_away.labels("write_buffer").inc()
+            self.ws_connection._abort()  # type: ignore[union-attr]
+
+    def on_close(self) -> None:
+        if self._stranger:
+            self._known()
+        self._forget_page()
+        self.server.door.sockets.discard(self)
+
+
+def _looked_at(written: asyncio.Future[None]) -> None:
+    written.exception()  # a socket that went away meanwhile is no news
+
+
+def application(server: TaskServer) -> Application:
+    with_server: dict[str, Any] = {"server": server}
+    routes: list[Any] = [
+        ("/", PageHandler, with_server),
+        ("/sample.json", SampleHandler, with_server),
+        ("/healthz", HealthHandler, with_server),
+        ("/metrics", MetricsHandler, with_server),
+        ("/v1/submissions", SubmissionsHandler, with_server),
+        ("/v1/work", WorkSocket, with_server),
+        ("/v1/control", ControlSocket, with_server),
+        (".*", FileHandler, with_server),
+    ]
+    limits = server.config.limits
+    return Application(
+        routes,
+        log_function=_log_request,
+        websocket_ping_interval=limits.ping_s,
+        websocket_max_message_size=limits.frame,
+    )
+
+
+def _log_request(handler: RequestHandler) -> None:
+    status = handler.get_status()
+    level = logging.INFO if status < 500 else logging.ERROR
+    log.log(level, "%s %s %d", handler.request.method, handler.request.path, status)

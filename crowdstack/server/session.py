@@ -1,0 +1,200 @@
+"""One page's conversation with the server: frames in, replies out. Knows the protocol, no socket and no disk.
+
+What `receive` returns is either a `Reply`, to be sent at once, or a `Keep`: a change that must be on disk before its
+answer may be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from json import loads
+from typing import Any
+
+from crowdstack.server.pool import Change, Fault, Hold, HoldState, No, Now, Pool, Visit
+from crowdstack.server.settings import Settings
+from crowdstack.wire.worker import (
+    LINK_REFUSED,
+    PROTOCOL,
+    Accepted,
+    Assigned,
+    Busy,
+    Done,
+    Error,
+    FromWorker,
+    Hello,
+    Next,
+    Refused,
+    Reload,
+    Return,
+    Returned,
+    Submit,
+    ToWorker,
+    Wait,
+    Welcome,
+)
+
+_SESSION_S = 12 * 3600
+_WAIT_S = 5.0
+RETRY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    frame: ToWorker
+    close: int | None = None  # close code, when this is the last word
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """`answer` may be asked, and sent, once `change` is on disk; `busy` is what to send when it cannot be kept."""
+
+    change: Change
+    answer: Callable[[], ToWorker]
+    busy: Busy
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all conversations share; `settings` is exchanged when the configuration is read again."""
+
+    settings: Settings
+    pool: Pool
+    waiting: Callable[[], int]  # changes on their way to the disk
+
+
+@dataclass(slots=True)
+class Session:
+    desk: Desk
+    visit: str | None = None  # known once the page was welcomed
+    worker: str = ""
+    bundle: str = ""
+
+    def receive(self, frame: FromWorker, now: Now) -> Reply | Keep:
+        if isinstance(frame, Hello):
+            return self._hello(frame, now)
+        pool = self.desk.pool
+        visit = pool.visits.get(self.visit) if self.visit is not None else None
+        if visit is None:
+            return Reply(Error(code="hello_first", message="say hello first"))
+        visit.heard = now.mono
+        if isinstance(frame, Submit):
+            return self._submit(frame, now)
+        if isinstance(frame, Next):
+            return self._next(visit, now)
+        return self._return(frame, now)
+
+    # -------------------------------------------------------------------------------------------- hello
+
+    def _hello(self, frame: Hello, now: Now) -> Reply | Keep:
+        settings = self.desk.settings
+        if frame.protocol != PROTOCOL:
+            return Reply(Error(code="protocol", message=f"this server speaks protocol {PROTOCOL}"))
+        if not self._current(frame.bundle):
+            return Reply(Reload())
+        claims = self._claims(frame, now.wall.timestamp())
+        if claims is None:
+            return Reply(Error(code="forbidden", message="this link is not valid"), close=LINK_REFUSED)
+        pool = self.desk.pool
+        visit: Visit | No | None = pool.visits.get(claims.get("visit", ""))
+        if visit is not None:
+            change = Change(now.wall)
+        else:
+            visit, change = pool.arrive(claims["worker"], claims["study"], now)
+        busy = Busy(of="hello", retry_s=RETRY_S)
+        if isinstance(visit, No):
+            refusal = self._no(visit)
+            return Keep(change, lambda: refusal, busy)
+        visit.heard = now.mono
+        return Keep(change, self._welcoming(visit.id, claims, frame.bundle or settings.config.bundle, now), busy)
+
+    def _claims(self, frame: Hello, now: float) -> dict[str, Any] | None:
+        """Who this is: by the session of an earlier welcome, or else by the link."""
+        settings = self.desk.settings
+        claims = settings.session(frame.session, now=now) if frame.session is not None else None
+        if claims is None and frame.params is not None:
+            claims = settings.link(frame.params.get("t", ""), now=now)
+        return claims
+
+    def _welcoming(self, visit_id: str, claims: dict[str, Any], bundle: str, now: Now) -> Callable[[], ToWorker]:
+        def answer() -> ToWorker:
+            desk = self.desk
+            self.visit, self.worker, self.bundle = visit_id, claims["worker"], bundle
+            token = desk.settings.sessions.sign(
+                {
+                    "run": desk.settings.config.run,
+                    "study": claims["study"],
+                    "worker": self.worker,
+                    "visit": visit_id,
+                    "bundle": bundle,
+                    "exp": int(now.wall.timestamp()) + _SESSION_S,
+                }
+            )
+            progress = desk.pool.progress(desk.pool.visits[visit_id])
+            return Welcome(session=token, worker=self.worker, visit=visit_id, progress=progress)
+
+        return answer
+
+    def identify(self, token: str, now: Now) -> bool:
+        """Take the place of a page that was welcomed before (POST fallback); whether its session is good."""
+        claims = self.desk.settings.session(token, now=now.wall.timestamp())
+        if claims is None or claims["visit"] not in self.desk.pool.visits:
+            return False
+        self.visit, self.worker, self.bundle = claims["visit"], claims["worker"], claims["bundle"]
+        return True
+
+    def _current(self, bundle: str) -> bool:
+        return bundle in ("", self.desk.settings.config.bundle)
+
+    # -------------------------------------------------------------------------------------------- work
+
+    def _next(self, visit: Visit, now: Now) -> Reply | Keep:
+        if not self._current(self.bundle):  # the bundle changed under an open page: between two units it may reload
+            return Reply(Reload())
+        found, change = self.desk.pool.next(visit, now)
+        answer = self._no(found) if isinstance(found, No) else self._assigned(found, visit, now)
+        return Keep(change, lambda: answer, Busy(of="next", retry_s=RETRY_S))
+
+    def _assigned(self, hold: Hold, visit: Visit, now: Now) -> Assigned:
+        remaining_s = round(max(0.0, hold.expires - now.mono), 1)
+        return Assigned(
+            assignment=hold.id,
+            unit=hold.unit.id,
+            kind="work",
+            data=loads(hold.unit.item.data),
+            deadline=(now.wall + timedelta(seconds=remaining_s)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            remaining_s=remaining_s,
+            progress=self.desk.pool.progress(visit),
+        )
+
+    def _submit(self, frame: Submit, now: Now) -> Reply | Keep:
+        desk = self.desk
+        if desk.waiting() >= desk.settings.config.limits.waiting_submits:
+            return Reply(Busy(of="submit", retry_s=RETRY_S, assignment=frame.assignment))
+        hold = desk.pool.asked(frame, self.worker, now)
+        if isinstance(hold, Fault):
+            return Reply(Error(code=hold.code, message=hold.message, assignment=frame.assignment))
+        change = Change(now.wall)  # heard before: only wait until that is on disk
+        if hold.state is not HoldState.DONE:
+            if faults := desk.settings.faults(frame.answers):
+                return Reply(Refused(assignment=frame.assignment, errors=faults))
+            change = desk.pool.accept(hold, frame, self.bundle, now)
+
+        def answer() -> ToWorker:
+            assert hold.receipt is not None  # `Pool` sets it before anybody is told
+            return Accepted(assignment=frame.assignment, nonce=frame.nonce, receipt=hold.receipt, late=hold.late)
+
+        return Keep(change, answer, Busy(of="submit", retry_s=RETRY_S, assignment=frame.assignment))
+
+    def _return(self, frame: Return, now: Now) -> Reply | Keep:
+        hold, change = self.desk.pool.give_back(frame.assignment, self.worker, now)
+        if isinstance(hold, Fault):
+            return Reply(Error(code=hold.code, message=hold.message, assignment=frame.assignment))
+        answer = Returned(assignment=frame.assignment)
+        return Keep(change, lambda: answer, Busy(of="return", retry_s=RETRY_S, assignment=frame.assignment))
+
+    def _no(self, answer: No) -> Wait | Done:
+        if answer.reason is None:
+            return Wait(retry_s=_WAIT_S)
+        return Done(reason=answer.reason, completion={"message": self.desk.settings.config.completion})
