@@ -17,6 +17,7 @@ from crowdstack.spec import pattern
 from crowdstack.spec.files import blaming, read
 from crowdstack.spec.load import AFTER_SPEC, Document, Located, decode, parse, refuse
 from crowdstack.spec.models import Spec
+from crowdstack.spec.text import nearest, shown
 from crowdstack.wire.answers import PATTERN_SUBJECT
 
 MAX_BYTES = 64 * 1024
@@ -34,6 +35,8 @@ _REFUSED: Mapping[str, str] = {
     "$dynamicAnchor": "use $ref with a path like #/$defs/name",
     "$anchor": "use $ref with a path like #/$defs/name",
 }
+
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
 Step = tuple[str | int, ...]
 
@@ -78,14 +81,19 @@ class _Checker:
                 ("type",), "answers are an object, so the schema's type must be object", "write type: object"
             )
             return
-        if schema.get("$schema", _DIALECT).rstrip("#") != _DIALECT:
+        if str(schema.get("$schema", _DIALECT)).rstrip("#") != _DIALECT:
             yield self.say(("$schema",), "the schema is of another dialect", f"write it in {_DIALECT}")
             return
         errors = sorted(Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema), key=str)
         if errors:
-            yield from (
-                self.say(tuple(error.absolute_path), f"not JSON Schema: {error.message[:200]}") for error in errors
-            )
+            for error in errors:
+                path = tuple(error.absolute_path)
+                if path[-1:] == ("type",):
+                    yield self.say(
+                        path, f"{shown(error.instance)} is not a type of JSON", nearest(str(error.instance), _TYPES)
+                    )
+                else:
+                    yield self.say(path, f"not JSON Schema: {error.message[:200]}")
             return
         found = [*self.visit(schema, ())]
         yield from found
@@ -134,7 +142,7 @@ class _Checker:
 
     def pattern(self, schema: Mapping[str, Any], path: Step) -> Iterator[Located]:
         here = (*path, "pattern")
-        longest = min(schema.get("maxLength", PATTERN_SUBJECT), PATTERN_SUBJECT)
+        longest = int(min(schema.get("maxLength", PATTERN_SUBJECT), PATTERN_SUBJECT))
         try:
             safe = pattern.longest_safe(schema["pattern"], longest)
         except ValueError as fault:

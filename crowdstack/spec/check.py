@@ -18,7 +18,7 @@ from referencing import Registry
 from crowdstack.spec.explain import task_schema
 from crowdstack.spec.load import Document, Located, located, refuse
 from crowdstack.spec.models import BotCrowd, HumanCrowd, ReplayCrowd, Spec, read
-from crowdstack.spec.text import nearest
+from crowdstack.spec.text import nearest, shown
 
 Path = tuple[str | int, ...]
 _WORDS = {
@@ -164,18 +164,6 @@ def _too(found: Any, word: str, allowed: str) -> str:
 def _close(found: Any, known: Sequence[str]) -> str | None:
     hint = nearest(str(found), known)
     return hint if hint and hint.startswith("did") else None
-
-
-def shown(value: Any) -> str:
-    """A value as a message shows it."""
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, dict):
-        return "a mapping"
-    if value is None:
-        return "nothing"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + '..."'
 
 
 def _unconvertible(document: Document, error: Any) -> Located:

@@ -187,21 +187,24 @@ def _text(raw: BinaryIO, encoding: str, faults: _Faults) -> Iterator[tuple[int, 
             if len(line) == _LINE:
                 faults.stop(faults.place(number), "the line is longer than 4 MiB")
             yield number, line
-    except UnicodeError as fault:
+    except UnicodeError:
         raw.seek(0)
-        faults.stop(
-            faults.place(_line_of_bad_byte(raw.read(), codec)),
-            f"the file is not {encoding} text: {fault}",
-            "save it as UTF-8, or name its encoding: data: {file: ..., encoding: latin-1}",
-        )
+        line, found = _bad_byte(raw.read(), codec)
+        hint = "save it as UTF-8, or name its encoding: data: {file: ..., encoding: latin-1}"
+        faults.stop(faults.place(line), f"{found} is not {encoding} text", hint)
+    finally:
+        if not raw.closed:  # whoever opened the file closes it
+            text.detach()
 
 
-def _line_of_bad_byte(raw: bytes, codec: str) -> int:
+def _bad_byte(raw: bytes, codec: str) -> tuple[int, str]:
+    """The line of the first byte that cannot be decoded, and that byte."""
     try:
         raw.decode(codec)
     except UnicodeDecodeError as fault:
-        return raw[: fault.start].decode(codec, errors="replace").count("\n") + 1
-    return 1
+        line = raw[: fault.start].decode(codec, errors="replace").count("\n") + 1
+        return line, f"the byte 0x{raw[fault.start]:02x}"
+    return 1, "the file"
 
 
 def _csv_rows(raw: BinaryIO, encoding: str, faults: _Faults) -> Iterator[_Row]:

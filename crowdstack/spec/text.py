@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -43,3 +44,15 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     if close:
         return f'did you mean "{close[0]}"?'
     return f"known: {', '.join(words)}" if 0 < len(words) <= 16 else None
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it."""
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "a mapping"
+    if value is None:
+        return "nothing"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + '..."'
