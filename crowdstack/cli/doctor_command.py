@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 GIB = 1024**3
 MIB = 1024**2
+PROC_LOCKS = Path("/proc/locks")  # Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,18 @@ def _readable_by_others(path: Path) -> bool:
     return there.st_uid != os.getuid() or (not stat.S_ISLNK(there.st_mode) and bool(there.st_mode & 0o077))
 
 
+def locks(folder: Path, table: str) -> Finding:
+    """Who holds a lock in the state folder, by the kernel's own table (`/proc/locks`); looking takes no lock."""
+    inodes = {str(path.stat().st_ino): path for path in folder.rglob("*lock") if path.is_file()}
+    held = [line.split() for line in table.splitlines() if " FLOCK " in line and "->" not in line]
+    holders = [
+        f"{inodes[inode].relative_to(folder)} by process {fields[4]}"
+        for fields in held
+        if (inode := fields[5].rpartition(":")[2]) in inodes
+    ]
+    return Finding("ok", "locks", ", ".join(holders) or "none is held")
+
+
 def _newest(folder: Path) -> float:
     return max((path.lstat().st_mtime for path in (folder, *folder.glob("*"))), default=0.0)
 
@@ -150,6 +163,8 @@ def doctor(session: Session, spec: Path | None, form: str) -> int:
         with session.project(spec) as project:
             folder = project.folder.root
             findings += [_disk_of(folder), clock(time.time(), _newest(folder)), privacy(folder)]
+            if PROC_LOCKS.exists():
+                findings.append(locks(folder, PROC_LOCKS.read_text()))
             findings += run_findings(project)
     except errors.NotFound as nothing:
         findings += [_disk_of(Path.cwd()), Finding("ok", "run", nothing.what)]

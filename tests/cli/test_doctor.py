@@ -94,6 +94,14 @@ def test_counters_that_differ_from_a_recount_fail(call: Call, world: World) -> N
     assert (said.code, levels(said.out)["store"]) == (1, "fail")
 
 
+@pytest.mark.skipif(not doctor.PROC_LOCKS.exists(), reason="needs /proc/locks (Linux)")
+def test_a_held_lock_names_its_holder(call: Call, world: World) -> None:
+    assert "none is held" in call("doctor", world=world).out
+    with world.store.reconciler_lock("birds-1"):
+        said = call("doctor", world=world)
+    assert f"birds-1.lock by process {os.getpid()}" in said.out
+
+
 def test_a_dead_server_and_a_dead_reconciler_are_warnings(call: Call, world: World) -> None:
     world.status_says = {"server_healthy": False, "loop_running": False, "loop_note": "killed"}
     said = call("doctor", world=world)
