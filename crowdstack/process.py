@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,16 +82,22 @@ def send_signal(process: ProcessId, number: signal.Signals) -> bool:
     return True
 
 
+def polls(seconds: float) -> Iterator[None]:
+    """Again and again at short intervals, at least once, until the time is up."""
+    end = time.monotonic() + seconds
+    yield
+    while time.monotonic() < end:
+        _never.wait(0.02)
+        yield
+
+
 def wait_gone(process: ProcessId, timeout_s: float) -> bool:
     """Wait until this process has ended; False if it still runs after `timeout_s`."""
-    end = time.monotonic() + timeout_s
-    while alive(process):
+    for _ in polls(timeout_s):
         reap()
-        left_s = end - time.monotonic()
-        if left_s <= 0:
-            return False
-        _never.wait(min(0.02, left_s))
-    return True
+        if not alive(process):
+            return True
+    return False
 
 
 _never = threading.Event()  # nobody sets it: waiting for it is waiting for time to pass
