@@ -68,21 +68,32 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[peewee.Database]:
         """One consistent view of everything read inside."""
-        with self._lock, self._told(), self.peewee.atomic():
-            yield self.peewee
+        with self._transaction("DEFERRED", "ROLLBACK") as db:
+            yield db
 
     @contextmanager
     def writing(self) -> Iterator[peewee.Database]:
-        """One transaction, IMMEDIATE: it waits for its turn before it reads anything. All or nothing."""
-        with self._lock, self._told(), self.peewee.atomic("IMMEDIATE"):
-            yield self.peewee
+        """One transaction, IMMEDIATE: it waits for its turn before it reads anything. All or nothing, durable at the end."""
+        with self._transaction("IMMEDIATE", "COMMIT") as db:
+            yield db
 
     @contextmanager
     def rehearsing(self) -> Iterator[peewee.Database]:
         """As `writing`, and undone at the end."""
-        with self._lock, self._told(), self.peewee.atomic("IMMEDIATE") as transaction:
-            yield self.peewee
-            transaction.rollback()
+        with self._transaction("IMMEDIATE", "ROLLBACK") as db:
+            yield db
+
+    @contextmanager
+    def _transaction(self, begin: str, end: str) -> Iterator[peewee.Database]:
+        with self._lock, self._told():
+            self.peewee.execute_sql(f"BEGIN {begin}")
+            try:
+                yield self.peewee
+                self.peewee.execute_sql(end)
+            finally:
+                # Not peewee's `atomic`: a full disk makes SQLite roll back by itself, and its second ROLLBACK hides why.
+                if self.peewee.connection().in_transaction:
+                    self.peewee.execute_sql("ROLLBACK")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
