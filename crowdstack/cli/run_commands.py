@@ -148,6 +148,8 @@ def up(
                 click.launch(links[0])
             until = (lambda now: now.server_healthy or _over(now)) if detach else _over
             now = watch(project, interrupts, until, deadline=deadline, color=color)
+            if now.state in GONE:
+                _prove(project, interrupts)
     if not _over(now):
         _let_go(now, asked=interrupts.asked)
         return

@@ -120,21 +120,22 @@ def watch(
     A reconciler that has ended before is started again, a few times; then its note is the error.
     TimedOut at the deadline: the run goes on.
     """
-    pace, restarts = Pace(), 0
+    pace, missed, restarts = Pace(), 0, 0
     with screen(color=color) as shown:
         while True:
             now = project.status()
             shown.show(now, pace.look(now.done, time.monotonic()))
             if until(now) or interrupts.asked:
                 return now
-            if not now.loop_running and now.state not in GONE:
+            missed = 0 if now.loop_running or now.state in GONE else missed + 1
+            if missed == 2:  # once may be the moment between its last word and the run's end
                 if restarts == RESTARTS:
                     raise CrowdstackError(
                         f"the reconciler of {now.run} ends again and again",
                         why=now.loop_note,
                         hint="crowdstack logs loop, then crowdstack resume",
                     )
-                restarts += 1
+                missed, restarts = 0, restarts + 1
                 project.start_loop()
             if deadline.passed:
                 raise TimedOut(

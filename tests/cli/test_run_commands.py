@@ -96,7 +96,7 @@ def test_a_run_that_was_destroyed_before_its_target_is_no_success_of_up(call: Ca
 
 
 def test_a_dead_reconciler_is_started_again_while_up_watches(call: Call) -> None:
-    world = World(loop=False)
+    world = World(loop=False, target=8)
     assert call("up", "--yes", world=world).code == 0
     assert world.loop
 
