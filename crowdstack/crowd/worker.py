@@ -34,6 +34,7 @@ from crowdstack.wire.worker import (
 log = logging.getLogger(__name__)
 
 _FINAL = ("limit", "blocked", "closed")  # reasons after which the server will have nothing for this worker, ever
+_LONGER_S = 1.5  # beyond the hold's time, since the server looks for expired ones once a second
 _ASKS = 3  # how often a worker that still has answers to give hears "nothing for you" before it believes it
 
 
@@ -133,7 +134,7 @@ class Worker:
         if act.way is Way.VANISH:
             self._given_up[unit] += 1
             await line.close()
-            await asyncio.sleep(given.remaining_s)
+            await asyncio.sleep(given.remaining_s + _LONGER_S)
             raise Away("it had left without a word")
         if act.way is Way.ANSWER:
             assert act.answers is not None

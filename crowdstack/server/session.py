@@ -196,5 +196,6 @@ class Session:
 
     def _no(self, answer: No) -> Wait | Done:
         if answer.reason is None:
-            return Wait(retry_s=_WAIT_S)
+            # Sooner than a silent visit is over, so that who waits as told keeps its place.
+            return Wait(retry_s=min(_WAIT_S, self.desk.settings.config.timeout_s / 3))
         return Done(reason=answer.reason, completion={"message": self.desk.settings.config.completion})
