@@ -26,7 +26,7 @@ class _Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferUnits(_Action):
-    """Tell the server of every unit that may be worked on. `total`: offers in all, repeated ones included."""
+    """Tell the server of every unit that may be worked on. `total`: offers of this run in all, repeated ones included."""
 
     kind: ClassVar[str] = "offer"
     total: int

@@ -141,7 +141,9 @@ def _go_on(desired: Desired, observed: Observed) -> Decision:
     offers, confirmed = observed.offers
     if offers != confirmed:
         # Nobody may come before there is something to do: units first, then places.
-        return Decision((OfferUnits(total=offers), *settle), Rest(RestState.WORKING, "offering units"))
+        return Decision(
+            (OfferUnits(total=offers - observed.units.before), *settle), Rest(RestState.WORKING, "offering units")
+        )
     return Decision((*resume, *listing, *settle), rest)
 
 

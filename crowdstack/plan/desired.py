@@ -12,9 +12,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from crowdstack.model import Item, Money, StudyKey, TaskName, UnitCounts, WorkerId
+from crowdstack.wire.stack import StackInputs
 
 if TYPE_CHECKING:  # pydantic stays out of the reconciler
-    from crowdstack.spec import Spec
+    from crowdstack.spec import Bundle, Spec
 
 
 class Count(str, Enum):
@@ -161,6 +162,30 @@ def _crowd_settings(spec: Spec) -> dict[str, Any]:
         "worker_column": crowd.worker,
         "data_id": spec.task.source.id,
     }
+
+
+def stack_inputs(spec: Spec, run: str, bundle: Bundle) -> StackInputs:
+    """What the stack's program is told: the server's half of the spec. SpecError if its answers schema is unfit."""
+    from crowdstack.spec import answers_schema
+
+    task, architect = spec.task, spec.architect
+    placed = {} if architect.type == "mock" else architect.model_dump(exclude={"type"})
+    return StackInputs(
+        run=run,
+        task=spec.name,
+        title=task.title,
+        description=task.description,
+        architect=architect.type,
+        bundle=bundle.digest,
+        files=bundle.files,
+        answers=answers_schema(spec),
+        timeout_s=task.timeout,
+        units_per_visit=None if task.units_per_visit == "unlimited" else task.units_per_visit,
+        max_units=spec.workers.max_units,
+        sample=task.sample,
+        completion=task.completion,
+        **placed,
+    )
 
 
 def visits_needed(items: Iterable[Item], *, repeats: int, per_visit: int, crowd: int | None) -> int:

@@ -168,8 +168,8 @@ def _sent(desired: Desired, world: Observed, actions: Sequence[Action]) -> Obser
     offers, drained = world.offers, world.drained
     for action in actions:
         match action:
-            case OfferUnits(total=total):
-                offers = (total, total)
+            case OfferUnits():
+                offers = (offers[0], offers[0])
             case OpenStudy() | RaisePlaces():
                 exposure += action.gross * (action.places - places)
                 places = action.places

@@ -40,6 +40,12 @@ def wait_for(made: MockCrowd) -> ProcessId:
     raise AssertionError("the crowd did not start")
 
 
+@pytest.fixture(autouse=True)
+def this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children run the code under test, installed or not."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+
+
 @pytest.fixture
 def bots(tmp_path: Path) -> Iterator[MockCrowd]:
     made = crowd(tmp_path / "crowd", BOTS)

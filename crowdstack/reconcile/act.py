@@ -1,0 +1,101 @@
+"""Act: actions -> intents in the store -> the provider -> results in the store.
+
+Nothing is sent that is not written down. What is written down and has no result is sent, whoever wrote it: so a crash
+needs no repair of its own. Sending again does no harm, because a provider's verbs are idempotent by their key and carry
+totals (ports.Provider; an adapter of a service that is not so looks its effect up first).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from crowdstack.errors import OverBudget, Refused
+from crowdstack.model import IntentState, Money, RunId, StudyState
+from crowdstack.plan.actions import (
+    Action,
+    ApproveVisit,
+    CloseStudy,
+    OpenStudy,
+    PauseStudy,
+    RaisePlaces,
+    RejectVisit,
+    ResumeStudy,
+    ToProvider,
+    action_of,
+    draft,
+)
+from crowdstack.ports import Provider, Store
+
+
+def send(action: ToProvider, provider: Provider) -> None:
+    """One action's effect."""
+    match action:
+        case OpenStudy(study=study, places=places, reward=reward, title=title):
+            provider.open_study(study, places=places, reward=reward, title=title)
+        case RaisePlaces(study=study, places=places):
+            provider.raise_places(study, places)
+        case PauseStudy(study=study):
+            provider.set_state(study, StudyState.PAUSED)
+        case ResumeStudy(study=study):
+            provider.set_state(study, StudyState.OPEN)
+        case CloseStudy(study=study):
+            provider.set_state(study, StudyState.CLOSED)
+        case ApproveVisit(study=study, visit=visit, worker=worker):
+            provider.approve(study, visit, worker)
+        case RejectVisit(study=study, visit=visit, worker=worker, reason=reason):
+            provider.reject(study, visit, worker, reason)
+
+
+def send_recorded(run: RunId, *, store: Store, provider: Provider, now: datetime) -> dict[str, str]:
+    """Send every intent for the provider that has no result yet. Those it refused: key -> why.
+
+    Busy leaves the rest for the next time; what was done until then is booked.
+    """
+    finished: list[tuple[int, IntentState, str | None]] = []
+    refused: dict[str, str] = {}
+    try:
+        for intent in store.open_intents(run):
+            action = action_of(intent.kind, intent.body)
+            if not isinstance(action, ToProvider):
+                continue
+            try:
+                send(action, provider)
+                finished.append((intent.id, IntentState.DONE, None))
+            except Refused as fault:
+                refused[action.key] = str(fault)
+                finished.append((intent.id, IntentState.REFUSED, str(fault)))
+    finally:
+        if finished:
+            store.finish_intents(finished, now)
+    return refused
+
+
+def record_and_send(
+    run: RunId,
+    actions: Sequence[Action],
+    *,
+    store: Store,
+    provider: Provider,
+    budget: Money | None,
+    now: datetime,
+) -> dict[str, str]:
+    """Write the actions down, then send them. Those that were refused, by the budget too: key -> why."""
+    refused: dict[str, str] = {}
+    ours = [action for action in actions if isinstance(action, ToProvider)]
+    # Those that cost more are written down apart, so that a budget that is full holds up nobody's pay.
+    raising = [action for action in ours if isinstance(action, OpenStudy | RaisePlaces)]
+    for part in ([action for action in ours if action not in raising], raising):
+        if not part:
+            continue
+        try:
+            intents = store.record_intents(run, [draft(action, now) for action in part], budget=budget, now=now)
+        except OverBudget as fault:
+            refused |= {action.key: str(fault) for action in part}
+            continue
+        for action, intent in zip(part, intents, strict=True):
+            if intent.state is IntentState.DONE:
+                refused[action.key] = (
+                    f"{intent.key} was done on {intent.at:%Y-%m-%d %H:%M} and the provider does not show it"
+                )
+    return refused | send_recorded(run, store=store, provider=provider, now=now)

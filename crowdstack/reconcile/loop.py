@@ -1,0 +1,340 @@
+"""The loop: keep what the server tells, observe, decide, act; until the run is gone.
+
+Level-triggered: each round goes by what store and provider say and remembers nothing that matters. Every fault ends in
+one place: the line to the server is dropped and the next round begins with what the store says.
+
+Killed in between: an event that was not acknowledged is told again; one that was kept is no news; an intent without a
+result is sent again (`act`); offers, places and `drain` are told to the server as totals; and a run whose inbox is empty
+(`drained`) needs no server to go on to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from crowdstack.errors import Busy, CrowdstackError, InboxRegressed, LockHeld
+from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState
+from crowdstack.plan.actions import Action, Drain, OfferUnits, TearDown, draft
+from crowdstack.plan.decide import Observed, Rest, RestState, decide
+from crowdstack.plan.desired import Desired
+from crowdstack.ports import Clock, Control, Crowd, Provider, Store
+from crowdstack.reconcile.act import record_and_send, send_recorded
+from crowdstack.reconcile.observe import observe
+
+T = TypeVar("T")
+
+_ROUND_S = 0.15  # between two looks while the server is there
+_AT_ONCE_S = 0.01
+_IDLE_S = 0.5  # while it is not
+_REFUSED_S = 30.0  # until something that was refused is tried again
+_NOTE_S = 1.0
+_REVIVE_S = (2.0, 60.0)  # pause between two attempts to bring the server back: first, longest
+_FAULT_S = (0.1, 5.0)  # pause after a fault: first, longest
+_CHUNK = 500  # units offered at once
+
+
+async def reconcile(
+    run: RunId,
+    *,
+    store: Store,
+    control_factory: Callable[[], Control],
+    provider: Provider,
+    crowd: Crowd,
+    revive: Callable[[], None],
+    tear_down: Callable[[], None],
+    backup: str,
+    clock: Clock,
+    log: logging.Logger,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Bring the run to what is wanted of it and keep it so; returns once it is destroyed.
+
+    `revive` brings the stack up again (its server may have died); `tear_down` destroys it, removes the inbox and proves
+    that nothing is left; both may be repeated. `backup`: file for a copy of the store before the end. `ready` is called
+    once this is the run's one reconciler.
+    LockHeld when another reconciler is at it.
+    """
+    with store.reconciler_lock(run), ThreadPoolExecutor(1, "reconcile") as worker:
+        ready()
+        loop = _Loop(run, store, control_factory, provider, crowd, revive, tear_down, backup, clock, log, worker)
+        try:
+            await loop.live()
+        finally:
+            await loop.drop_line()
+
+
+class _Backoff:
+    def __init__(self, first_s: float, longest_s: float) -> None:
+        self._first_s, self._longest_s = first_s, longest_s
+        self.reset()
+
+    def reset(self) -> None:
+        self._next_s = self._first_s
+
+    def next_s(self) -> float:
+        now_s, self._next_s = self._next_s, min(self._next_s * 2, self._longest_s)
+        return now_s
+
+
+class _Loop:
+    def __init__(
+        self,
+        run: RunId,
+        store: Store,
+        control_factory: Callable[[], Control],
+        provider: Provider,
+        crowd: Crowd,
+        revive: Callable[[], None],
+        tear_down: Callable[[], None],
+        backup: str,
+        clock: Clock,
+        log: logging.Logger,
+        worker: ThreadPoolExecutor,
+    ) -> None:
+        self._run, self._store, self._provider, self._crowd = run, store, provider, crowd
+        self._control_factory, self._revive, self._destroy, self._backup = control_factory, revive, tear_down, backup
+        self._clock, self._log, self._worker = clock, log, worker
+        self._control: Control | None = None  # the proven line to the server, while there is one
+        self._told: tuple[StudyKey, int, StudyState] | None = None  # places, as last told over this line
+        self._draining: bool | None = None  # `now` of the last `drain` over this line
+        self._refused: dict[str, tuple[str, float]] = {}  # key -> why, until when it is left alone
+        self._settings: Any = None
+        self._noted: tuple[Rest | None, float] = (None, float("-inf"))
+        self._revived = _Backoff(*_REVIVE_S)
+        self._revive_at = float("-inf")
+
+    async def live(self) -> None:
+        fault_pause = _Backoff(*_FAULT_S)
+        wait_s = _AT_ONCE_S
+        while True:
+            try:
+                if self._control is None and not await self._aside(self._store.drained, self._run):
+                    await self._connect()
+                await self._listen(wait_s)
+                done, acted = await self._round()
+                if done:
+                    return
+                wait_s = _AT_ONCE_S if acted else _ROUND_S if self._control else _IDLE_S
+                fault_pause.reset()
+            except LockHeld:
+                raise
+            except Exception as fault:  # the edge: whatever it was, begin anew with what the store says
+                await self.drop_line()
+                if isinstance(fault, CrowdstackError):
+                    self._log.warning("%s", fault)
+                else:
+                    self._log.exception("a round failed")
+                await self._clock.sleep(fault_pause.next_s())
+
+    # -------------------------------------------------------------------------------------------- the server
+
+    async def _connect(self) -> None:
+        """A proven line, resumed where the store is. Without an answer the stack is brought up again, in a while."""
+        control = self._control_factory()
+        try:
+            cursor = await self._aside(self._store.cursor, self._run)
+            try:
+                position = await control.connect(cursor)
+            except InboxRegressed as fault:
+                assert cursor is not None, "an inbox cannot know less than nothing"
+                self._log.warning("%s; it goes on in a new epoch", fault)
+                position = await control.new_epoch(cursor)
+            if position != cursor:
+                await self._aside(self._store.adopt_inbox, self._run, position)
+            if cursor is not None and position != cursor:
+                position = await control.connect(position)
+            run = await self._aside(self._store.run, self._run)
+            await control.set_workers(_desired(run).blocked)
+        except LockHeld:
+            await control.close()
+            raise
+        except CrowdstackError as fault:
+            await control.close()
+            self._log.warning("no line to the server: %s", fault)
+            await self._bring_back()
+            return
+        self._control, self._told, self._draining = control, None, None
+        self._revived.reset()
+        self._log.info("connected at event %d of inbox %s, epoch %d", position.seq, position.inbox, position.epoch)
+
+    async def _bring_back(self) -> None:
+        if self._clock.monotonic() < self._revive_at:
+            return
+        try:
+            await self._aside(self._revive)
+        except CrowdstackError as fault:  # `up` may be at it this moment: LockHeld
+            self._log.warning("the stack cannot be brought up: %s", fault)
+        self._revive_at = self._clock.monotonic() + self._revived.next_s()
+
+    async def drop_line(self) -> None:
+        control, self._control = self._control, None
+        if control is not None:
+            await control.close()
+
+    async def _listen(self, wait_s: float) -> None:
+        """Store what the server tells, for about `wait_s` seconds; then it is acknowledged."""
+        if self._control is None:
+            await self._clock.sleep(wait_s)
+            return
+        end = self._clock.monotonic() + wait_s
+        while True:
+            batch = await self._control.next_batch(max(_AT_ONCE_S, end - self._clock.monotonic()))
+            if batch is None:
+                return
+            await self._aside(self._store.keep, self._run, batch)
+            await self._control.ack(batch.cursor.seq)
+            if self._clock.monotonic() >= end:
+                return
+
+    # -------------------------------------------------------------------------------------------- one round
+
+    async def _round(self) -> tuple[bool, bool]:
+        """Observe, decide, act once. (the run is gone, something was done)"""
+        run, desired, observed = await self._aside(self._look, self._clock.monotonic())
+        decision = decide(desired, observed)
+        await self._tell_places(desired, observed)
+        await self._note(decision.rest, observed)
+        if TearDown() in decision.actions:
+            await self._end()
+            return True, True
+        refused = await self._aside(
+            partial(
+                record_and_send,
+                run.id,
+                decision.actions,
+                store=self._store,
+                provider=self._provider,
+                budget=desired.budget,
+                now=self._clock.now(),
+            )
+        )
+        self._leave_alone(refused, self._clock.monotonic())
+        for action in decision.actions:
+            await self._to_server(action)
+        if observed.study is not None and observed.study.state is StudyState.OPEN and self._control is not None:
+            await self._aside(self._crowd.ensure)
+        await self._reach(run, observed)
+        return False, any(not isinstance(action, Drain) and action.key not in refused for action in decision.actions)
+
+    def _look(self, now: float) -> tuple[Run, Desired, Observed]:
+        """What an earlier life left unsent is sent first; then: what is wanted, and what is there."""
+        left = send_recorded(self._run, store=self._store, provider=self._provider, now=self._clock.now())
+        self._leave_alone(left, now)
+        run = self._store.run(self._run)
+        if run.settings != self._settings:  # another `up`: what was refused may be allowed now
+            self._settings, self._refused = run.settings, {}
+        desired = _desired(run)
+        self._refused = {key: (why, until) for key, (why, until) in self._refused.items() if until > now}
+        observed = observe(
+            run,
+            desired,
+            store=self._store,
+            provider=self._provider,
+            connected=self._control is not None,
+            refused={key: why for key, (why, _) in self._refused.items()},
+        )
+        return run, desired, observed
+
+    def _leave_alone(self, refused: Mapping[str, str], now: float) -> None:
+        for key, why in refused.items():
+            self._log.warning("%s refused: %s", key, why)
+            self._refused[key] = (why, now + _REFUSED_S)
+
+    async def _tell_places(self, desired: Desired, observed: Observed) -> None:
+        """The server counts every visit that left with submissions, so rejected ones are added to the provider's places."""
+        study = observed.study
+        if self._control is None or study is None:
+            return
+        frame = (desired.study, study.places + observed.visits.rejected, study.state)
+        if frame != self._told:
+            await self._control.open_study(frame[0], places=frame[1], state=frame[2])
+            self._told = frame
+
+    async def _to_server(self, action: Action) -> None:
+        if self._control is None:
+            return
+        match action:
+            case OfferUnits():
+                await self._offer(action)
+            case Drain():
+                now = await self._aside(self._store.drain_now, self._run)
+                if self._draining != now:
+                    await self._control.drain(now=now)
+                    self._draining = now
+
+    async def _offer(self, action: OfferUnits) -> None:
+        assert self._control is not None
+        intents = await self._aside(self._record, action)
+        while True:
+            items, units, drop = await self._aside(self._store.unoffered, self._run, _CHUNK)
+            if not units and not drop:
+                break
+            await self._control.offer(items, units, drop)
+            await self._aside(self._store.mark_offered, self._run, units, drop)
+        await self._finish(intents)
+
+    async def _reach(self, run: Run, observed: Observed) -> None:
+        study = observed.study
+        paused = run.wanted is RunState.PAUSED and (study is None or study.state is not StudyState.OPEN)
+        reached = RunState.PAUSED if paused else RunState.LIVE
+        if self._control is not None and run.reached is not reached and run.wanted in (reached, RunState.LIVE):
+            await self._aside(self._store.set_reached, run.id, reached, self._clock.now())
+
+    async def _note(self, rest: Rest, observed: Observed) -> None:
+        """Tell `status`: at once when the state changes, else every second."""
+        last, at = self._noted
+        now = self._clock.monotonic()
+        if last is not None and last.state is rest.state and now < at + _NOTE_S:
+            return
+        if last is None or last.state is not rest.state:
+            self._log.info("%s: %s", rest.state.value, rest.why)
+        await self._aside(self._store.note, self._run, rest.state.value, rest.why, self._clock.now())
+        self._noted = (rest, now)
+
+    # -------------------------------------------------------------------------------------------- the end
+
+    async def _end(self) -> None:
+        """Every event is stored and everybody settled with: back it all up, then take everything away.
+
+        Killed anywhere in here, the next life comes here again: `drained` is in the store and each step may be repeated.
+        """
+        intents = await self._aside(self._record, TearDown())
+        await self._aside(self._store.backup, self._backup)
+        cursor = await self._aside(self._store.cursor, self._run)
+        if self._control is not None and cursor is not None:
+            await self._control.release(cursor.seq)
+        await self._aside(self._crowd.stop)
+        await self.drop_line()
+        try:
+            await self._aside(self._destroy)
+        except LockHeld as fault:  # `up` is at the stack this moment; nobody else leads this run
+            raise Busy("the stack is in use") from fault
+        await self._finish(intents)
+        await self._aside(self._store.note, self._run, RestState.DONE.value, "gone", self._clock.now())
+        await self._aside(self._store.set_reached, self._run, RunState.DESTROYED, self._clock.now())
+        self._log.info("%s is gone", self._run)
+
+    # -------------------------------------------------------------------------------------------- small change
+
+    def _record(self, action: Action) -> list[int]:
+        """Write an action down that is not the provider's; the ids of its intents that have no result."""
+        now = self._clock.now()
+        intents = self._store.record_intents(self._run, [draft(action, now)], budget=None, now=now)
+        return [intent.id for intent in intents if intent.state is IntentState.RECORDED]
+
+    async def _finish(self, intents: list[int]) -> None:
+        done = [(intent, IntentState.DONE, None) for intent in intents]
+        await self._aside(self._store.finish_intents, done, self._clock.now())
+
+    async def _aside(self, verb: Callable[..., T], *arguments: Any) -> T:
+        """Store, provider and stack block: one worker thread runs their verbs, one at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, verb, *arguments)
+
+
+def _desired(run: Run) -> Desired:
+    return Desired.from_settings(run.settings["desired"], run=run.id)
