@@ -135,8 +135,9 @@ class _Loop:
 
     async def _connect(self) -> None:
         """A proven line, resumed where the store is. Without an answer the stack is brought up again, in a while."""
-        control = self._control_factory()
+        control: Control | None = None
         try:
+            control = self._control_factory()
             cursor = await self._aside(self._store.cursor, self._run)
             try:
                 position = await control.connect(cursor)
@@ -150,11 +151,11 @@ class _Loop:
                 position = await control.connect(position)
             run = await self._aside(self._store.run, self._run)
             await control.set_workers(_desired(run).blocked)
-        except LockHeld:
-            await control.close()
-            raise
         except CrowdstackError as fault:
-            await control.close()
+            if control is not None:
+                await control.close()
+            if isinstance(fault, LockHeld):
+                raise
             self._log.warning("no line to the server: %s", fault)
             await self._bring_back()
             return
