@@ -79,7 +79,7 @@ def write_jsonl(out: io.TextIOBase, rows: Iterable[dict[str, Any]]) -> int:
 
 def write_csv(out: io.TextIOBase, rows: Iterable[dict[str, Any]], fields: Sequence[str], *, raw: bool) -> int:
     """One column `answer.<field>` per answer field; nested values and signals as JSON text."""
-    write = csv.writer(out, lineterminator="\n").writerow
+    write = csv.writer(out).writerow  # lines end in CR LF (RFC 4180): so a lone CR in a cell is quoted too
     write([*COLUMNS, *(f"answer.{field}" for field in fields), "signals"])
     known = set(fields)
     written = 0
