@@ -17,7 +17,6 @@ import secrets
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -90,7 +89,7 @@ class DetachedLauncher:
                 arguments = [*self._command, "--run-folder", str(run.root), "--blobs", str(self._folder.blobs)]
                 process.spawn_detached(arguments, log=run.server_log, folder=run.root, hold=(lock,))
         told = lock is not None  # a new server has read the new settings
-        for _ in _polls(self._start_s):
+        for _ in process.polls(self._start_s):
             there = _process(run)
             if there is not None and prove(config, digest):
                 return Running(process=there, config=digest)
@@ -131,7 +130,7 @@ class DetachedLauncher:
     def _ended(self, run: RunFolder, number: signal.Signals) -> bool:
         """Signal the server once it can be found, and wait until its lock is free; False when time is up."""
         told = False
-        for _ in _polls(self._grace_s):
+        for _ in process.polls(self._grace_s):
             process.reap()
             if not _runs(run):
                 return True
@@ -262,15 +261,6 @@ def prove(config: ServerConfig, digest: str) -> bool:
         connection.close()
     expected = tokens.health_proof(config.keys["control"], nonce=nonce, run=config.run, config=digest)
     return hmac.compare_digest(proof.encode(), expected.encode())
-
-
-def _polls(seconds: float) -> Iterator[None]:
-    """Again and again at short intervals, at least once, until the time is up."""
-    end, pause = time.monotonic() + seconds, threading.Event()
-    yield
-    while time.monotonic() < end:
-        pause.wait(0.02)
-        yield
 
 
 def _lock_path(run: RunFolder) -> Path:

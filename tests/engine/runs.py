@@ -32,9 +32,7 @@ class Site:
         self.folder = Folder(private_folder(root / "state"))
         self.launcher = launcher or DetachedLauncher(self.folder)
         self.stack = self.folder.stack("birds")
-        self.engine = EmbeddedEngine(
-            self.stack, self.folder.key_file, crowdstack_plugin(self.folder, self.launcher)
-        )
+        self.engine = EmbeddedEngine(self.stack, self.folder.key_file, crowdstack_plugin(self.folder, self.launcher))
         self.run = self.folder.run("birds-1")
 
     def inputs(self, *, page: bytes = PAGE, **changes: Any) -> StackInputs:
@@ -61,9 +59,7 @@ class Site:
         return replace(inputs, **changes)
 
     def program(self, inputs: StackInputs) -> Program:
-        return Program(
-            project="crowdstack", stack="birds", config={CONFIG_KEY: inputs.to_json()}, run=run_program
-        )
+        return Program(project="crowdstack", stack="birds", config={CONFIG_KEY: inputs.to_json()}, run=run_program)
 
     def up(self, **changes: Any) -> Any:
         return self.engine.up(self.program(self.inputs(**changes)))
