@@ -189,9 +189,9 @@ def _text(raw: BinaryIO, encoding: str, faults: _Faults) -> Iterator[tuple[int, 
             yield number, line
     except UnicodeError:
         raw.seek(0)
-        line, found = _bad_byte(raw.read(), codec)
+        bad, found = _bad_byte(raw.read(), codec)
         hint = "save it as UTF-8, or name its encoding: data: {file: ..., encoding: latin-1}"
-        faults.stop(faults.place(line), f"{found} is not {encoding} text", hint)
+        faults.stop(faults.place(bad), f"{found} is not {encoding} text", hint)
     finally:
         if not raw.closed:  # whoever opened the file closes it
             text.detach()
