@@ -57,6 +57,7 @@ class Metrics:
         self.seq = gauge("inbox_seq", "Number of the last event on disk")
         self.open_holds = gauge("open_holds", "Units in the hands of workers")
         self.free_disk = gauge("free_disk_bytes", "Free room where the inbox is")
+        self.synchronous = gauge("inbox_synchronous", "How the inbox's connection says it writes; 2 is FULL")
         self._by_type = {cls: self.answers.labels(cls.__name__.lower()) for cls in frames.ToWorker.__args__}
 
     def answered(self, frame: frames.ToWorker) -> None:
@@ -190,6 +191,7 @@ class MetricsHandler(Handler):
         metrics = self.server.metrics
         metrics.sockets.set(len(self.server.door.sockets))
         metrics.seq.set(self.server.inbox.seq)
+        metrics.synchronous.set(self.server.inbox.synchronous)
         metrics.open_holds.set(len(self.server.desk.pool.holds))
         metrics.free_disk.set(self.server.inbox.free_disk())
         self.set_header("Content-Type", prometheus_client.CONTENT_TYPE_LATEST)

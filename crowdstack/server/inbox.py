@@ -81,6 +81,7 @@ class Inbox:
         self._busy = False  # a commit is under way, or scheduled
         self._thread = ThreadPoolExecutor(1, "inbox")
         self._write, self._read = _open(path)
+        self.synchronous = int(self._write.execute("PRAGMA synchronous").fetchone()[0])  # 2: FULL, read back
         meta = self._meta()
         self.id, self.epoch = meta["inbox"], int(meta["epoch"])
         self.start = int(meta["start"])  # the epoch's events have greater numbers

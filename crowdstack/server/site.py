@@ -12,7 +12,8 @@ from pathlib import Path
 from crowdstack.wire.configs import BundleFile, ServerConfig
 
 _CACHED = 32 * 1024 * 1024  # bytes of files held in memory
-_HEAD = re.compile(rb"<head[^>]*>|<!doctype[^>]*>", re.IGNORECASE)
+_HEAD = re.compile(rb"<head(?:\s[^>]*)?>", re.IGNORECASE)
+_DOCTYPE = re.compile(rb"<!doctype[^>]*>", re.IGNORECASE)
 _INLINE = re.compile(rb"<script(?![^>]*\ssrc\s*=)[^>]*>(.*?)</script\s*>", re.IGNORECASE | re.DOTALL)
 
 # On every answer of the server.
@@ -51,7 +52,7 @@ class Site:
             file = self._files["/"]
             html = self.read(file)
             meta = f'<meta name="crowdstack-bundle" content="{self._bundle}">'.encode()
-            place = _HEAD.search(html)
+            place = _HEAD.search(html) or _DOCTYPE.search(html)
             at = place.end() if place else 0
             hashes = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in _INLINE.findall(html)]
             self._page = Page(html[:at] + meta + html[at:], file.type, self._policy(hashes))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-
 from crowdstack.model import EventKind
 from crowdstack.wire import worker as frames
 from tests.server.world import Page, a_server, control, offer, told
