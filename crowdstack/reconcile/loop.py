@@ -28,9 +28,9 @@ from crowdstack.reconcile.observe import observe
 
 T = TypeVar("T")
 
-_ROUND_S = 0.15  # between two looks while the server is there
 _AT_ONCE_S = 0.01
-_IDLE_S = 0.5  # while it is not
+_ROUND_S = 0.15  # between two looks while people work
+_IDLE_S = 0.6  # while nothing happens
 _REFUSED_S = 30.0  # until something that was refused is tried again
 _NOTE_S = 1.0
 _REVIVE_S = (2.0, 60.0)  # pause between two attempts to bring the server back: first, longest
@@ -115,11 +115,11 @@ class _Loop:
             try:
                 if self._control is None and not await self._aside(self._store.drained, self._run):
                     await self._connect()
-                await self._listen(wait_s)
+                heard = await self._listen(wait_s)
                 done, acted = await self._round()
                 if done:
                     return
-                wait_s = _AT_ONCE_S if acted else _ROUND_S if self._control else _IDLE_S
+                wait_s = _AT_ONCE_S if acted else _ROUND_S if heard else min(max(wait_s, _ROUND_S) * 1.5, _IDLE_S)
                 fault_pause.reset()
             except LockHeld:
                 raise
@@ -177,20 +177,20 @@ class _Loop:
         if control is not None:
             await control.close()
 
-    async def _listen(self, wait_s: float) -> None:
-        """Store what the server tells, for about `wait_s` seconds; then it is acknowledged."""
+    async def _listen(self, wait_s: float) -> bool:
+        """Store what the server tells, then acknowledge it: until `wait_s` passed in silence, or a round's time in news."""
         if self._control is None:
-            await self._clock.sleep(wait_s)
-            return
-        end = self._clock.monotonic() + wait_s
-        while True:
-            batch = await self._control.next_batch(max(_AT_ONCE_S, end - self._clock.monotonic()))
+            await self._clock.sleep(max(wait_s, _ROUND_S))
+            return False
+        end: float | None = None
+        while (now := self._clock.monotonic()) < (end or now + 1):
+            batch = await self._control.next_batch(wait_s if end is None else max(_AT_ONCE_S, end - now))
             if batch is None:
-                return
+                break
+            end = end or now + _ROUND_S
             await self._aside(self._store.keep, self._run, batch)
             await self._control.ack(batch.cursor.seq)
-            if self._clock.monotonic() >= end:
-                return
+        return end is not None
 
     # -------------------------------------------------------------------------------------------- one round
 
