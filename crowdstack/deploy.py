@@ -1,0 +1,323 @@
+"""Deploy: what `up` would do, doing it, and taking it down. The order: blobs, the run in the store, the stack, the loop.
+
+Use cases over ports; `wiring` hands in the adapters. Killed anywhere and called again, `up` goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from crowdstack.errors import StateMismatch
+from crowdstack.folder import Folder, private_folder, write_private
+from crowdstack.model import EndedVisit, Item, Money, Run, RunId, RunState, TaskName, UnitCounts, VisitCounts
+from crowdstack.plan.cost import Cost, check_budget, cost
+from crowdstack.plan.decide import Observed, RestState, target_met
+from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
+from crowdstack.plan.forecast import Line, fold, forecast, journaled
+from crowdstack.ports import Clock, Engine, OnStep, Operation, Program, Provider, Rehearsal, Step, Store
+from crowdstack.spec import Bundle, Spec, build_bundle, load_items
+from crowdstack.wire.stack import StackInputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What `up` would do: steps of the engine, changes at the crowd, what people may cost."""
+
+    task: TaskName
+    run: RunId  # the run that is, or that would be opened
+    new_run: bool
+    steps: tuple[Step, ...]
+    lines: tuple[Line, ...]
+    cost: Cost
+    target_met: bool
+    notes: tuple[str, ...] = ()
+    never_changes: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.steps or self.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a task stands. `done` of `target` units; money in the task's currency."""
+
+    task: TaskName
+    run: RunId | None
+    state: str  # live | paused | draining | done | destroyed | absent | not deployed
+    units: UnitCounts
+    visits: VisitCounts
+    target: int
+    done: int
+    server_url: str | None
+    server_healthy: bool
+    loop_running: bool
+    loop_note: str | None
+    links: tuple[str, ...]
+    spend: Money
+    exposure: Money
+    cap: Money | None
+    budget: Money | None
+    quarantined: int
+    workers: int
+    started_at: datetime | None
+    rate_per_min: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A spec read with everything it names: the same values for preview and up."""
+
+    spec: Spec
+    items: Sequence[Item]
+    bundle: Bundle
+
+    def desired(self, run: RunId) -> Desired:
+        return desired_of(self.spec, self.items, run=run)
+
+    def stack(self, run: RunId) -> StackInputs:
+        return stack_inputs(self.spec, run, self.bundle)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What the store keeps for whoever has no spec at hand: the reconciler, `status`, `destroy`."""
+        nobody = RunId("")
+        return {"desired": self.desired(nobody).to_settings(), "stack": json.loads(self.stack(nobody).to_json())}
+
+    def arguments(self, *, fresh: bool, now: datetime) -> dict[str, Any]:
+        """For `Store.open_run` and `rehearse`: the same, so that the rehearsal is one."""
+        return {
+            "task": self.spec.name,
+            "settings": self.settings,
+            "items": self.items,
+            "repeats": self.spec.target.repeats,
+            "fresh": fresh,
+            "now": now,
+        }
+
+
+def read(spec: Spec) -> Wanted:
+    """SpecError for whatever is wrong with the files that the spec names."""
+    return Wanted(spec=spec, items=load_items(spec), bundle=build_bundle(spec))
+
+
+def ignore(_: Step) -> None:
+    """An OnStep that tells nobody."""
+
+
+class StepJournal:
+    """What the engine did for a run, kept beside its logs."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def also(self, on_step: OnStep) -> OnStep:
+        """`on_step`, after the step was written down."""
+
+        def keep(step: Step) -> None:
+            private_folder(self._path.parent)
+            with open(self._path, "a", encoding="utf-8", opener=private) as file:
+                file.write(json.dumps({**asdict(step), "operation": step.operation.value}) + "\n")
+            on_step(step)
+
+        return keep
+
+    def read(self) -> tuple[Step, ...]:
+        """Each change once, in order: what was made again after a crash is the same change."""
+        if not self._path.exists():
+            return ()
+        steps: dict[tuple[str, str], Step] = {}
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            data = json.loads(line)
+            step = Step(
+                **{
+                    **data,
+                    "operation": Operation(data["operation"]),
+                    "changed": tuple(data["changed"]),
+                    "replaced_by": tuple(data["replaced_by"]),
+                }
+            )
+            steps.setdefault((data["operation"], step.urn), step)
+        return tuple(steps.values())
+
+
+def private(path: str, flags: int) -> int:
+    """An opener for files that only we may read."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+
+
+class Deployment:
+    """A task of one folder: looked at, brought up, told to stop."""
+
+    def __init__(
+        self,
+        *,
+        folder: Folder,
+        store: Store,
+        engine: Engine,
+        provider: Provider,
+        program: Callable[[StackInputs], Program],
+        clock: Clock,
+    ) -> None:
+        self._folder = folder
+        self._store = store
+        self._engine = engine
+        self._provider = provider
+        self._program = program
+        self._clock = clock
+
+    def preview(self, wanted: Wanted, *, fresh: bool = False) -> Preview:
+        """What `up` would do now. Changes nothing. OverBudget when the run must not be started."""
+        stands = self._store.rehearse(**wanted.arguments(fresh=fresh, now=self._clock.now()))
+        desired = wanted.desired(stands.run)
+        observed = self._observe(desired, stands)
+        met = target_met(desired, stands.units)
+        told = Preview(
+            task=desired.task,
+            run=stands.run,
+            new_run=stands.new,
+            steps=(),
+            lines=(),
+            cost=cost(desired, observed),
+            target_met=met,
+        )
+        if met and stands.new:
+            return told
+        check_budget(desired, observed)
+        steps = self._engine.preview(self._program(wanted.stack(stands.run))).steps
+        changes = tuple(step for step in steps if step.operation is not Operation.SAME)
+        return replace(told, steps=changes, lines=forecast(desired, observed))
+
+    def up(self, wanted: Wanted, *, fresh: bool = False, on_step: OnStep = ignore) -> Run | None:
+        """Blobs, the run, the stack: durable one after the other. None when the target is met and nothing is up."""
+        plan = self.preview(wanted, fresh=fresh)
+        if plan.target_met and plan.new_run:
+            return None
+        self._stage(wanted.bundle)
+        run = self._store.open_run(**wanted.arguments(fresh=fresh, now=self._clock.now()))
+        if run.wanted is RunState.DESTROYED:
+            raise StateMismatch(
+                f"run {run.id} is being taken down", hint="wait until it is gone, then `up` opens the next"
+            )
+        self.bring_up(run, on_step)
+        self._store.set_reached(run.id, RunState.LIVE, self._clock.now())
+        return run
+
+    def bring_up(self, run: Run, on_step: OnStep = ignore) -> None:
+        """Make the stack of this run so, by what the store keeps of it: also how a dead server comes back."""
+        journal = StepJournal(self._folder.run(run.id).steps)
+        inputs = StackInputs.from_json(json.dumps({**run.settings["stack"], "run": run.id}))
+        self._engine.up(self._program(inputs), journal.also(on_step))
+
+    def take_down(self, run: Run, on_step: OnStep = ignore) -> None:
+        """Delete the stack and the run's inbox. Only called once every event is stored and backed up."""
+        journal = StepJournal(self._folder.run(run.id).steps)
+        self._engine.destroy(journal.also(on_step))
+        for path in self._folder.run(run.id).root.glob("inbox.db*"):
+            path.unlink()
+
+    def history(self, run: Run) -> tuple[tuple[Step, ...], tuple[Line, ...]]:
+        """What happened to a run, folded as preview folds what would: engine steps before the teardown, changes at the crowd."""
+        desired = Desired.from_settings(run.settings["desired"], run=run.id)
+        lines = fold(journaled(self._store.journal(run.id)), desired, self._store.unit_counts(run.id))
+        return StepJournal(self._folder.run(run.id).steps).read(), lines
+
+    def status(
+        self, run: Run, *, server_url: str | None, server_healthy: bool, loop_running: bool, links: tuple[str, ...]
+    ) -> Status:
+        """How the run stands, by the store; what only the machine knows is handed in."""
+        desired = Desired.from_settings(run.settings["desired"], run=run.id)
+        units, visits = self._store.unit_counts(run.id), self._store.visit_counts(run.id)
+        stands = Rehearsal(run=run.id, new=False, units=units, visits=visits, offers=self._store.offers(run.id))
+        noted = self._store.noted(run.id)
+        currency = desired.reward.currency
+        return Status(
+            task=run.task,
+            run=run.id,
+            state=_state(run, noted[0] if noted else None),
+            units=units,
+            visits=visits,
+            target=units.total,
+            done=units.approved + (units.submitted if desired.count is Count.SUBMITTED else 0),
+            server_url=server_url,
+            server_healthy=server_healthy,
+            loop_running=loop_running,
+            loop_note=noted[1] if noted else None,
+            links=links,
+            spend=self._store.paid(run.task, currency),
+            exposure=self._store.exposure(run.task, currency),
+            cap=cost(desired, self._observe(desired, stands)).cap,
+            budget=desired.budget,
+            quarantined=self._store.quarantined(run.id),
+            workers=visits.active,
+            started_at=run.opened_at,
+        )
+
+    def _observe(self, desired: Desired, stands: Rehearsal) -> Observed:
+        gross = self._provider.gross(desired.reward)
+        ended: tuple[EndedVisit, ...] = ()
+        if not stands.new:
+            ended = tuple(self._store.ended_visits(stands.run, limit=10_000))
+        return Observed(
+            wanted=RunState.LIVE,
+            units=stands.units,
+            visits=stands.visits,
+            offers=stands.offers,
+            study=self._provider.fetch_study(desired.study),
+            places=self._store.places(desired.study),
+            gross=gross,
+            exposure=self._store.exposure(desired.task, gross.currency),
+            ended=ended,
+        )
+
+    def _stage(self, bundle: Bundle) -> None:
+        """Put the files of the bundle where the stack finds them by digest."""
+        blobs = private_folder(self._folder.blobs)
+        for digest, content in bundle.sources.items():
+            if not (blobs / digest).exists():
+                write_private(blobs / digest, content)
+
+
+def _state(run: Run, resting: str | None) -> str:
+    if run.closed_at is not None:
+        return "destroyed"
+    if run.wanted is RunState.DESTROYED:
+        return "draining"
+    if run.reached is None:
+        return "not deployed"
+    if run.wanted is RunState.PAUSED:
+        return "paused"
+    return "done" if resting == RestState.DONE.value else "live"
+
+
+def absent(task: TaskName) -> Status:
+    """The status of a task that never had a run."""
+    nothing = Money(0, "USD")
+    return Status(
+        task=task,
+        run=None,
+        state="absent",
+        units=UnitCounts(),
+        visits=VisitCounts(),
+        target=0,
+        done=0,
+        server_url=None,
+        server_healthy=False,
+        loop_running=False,
+        loop_note=None,
+        links=(),
+        spend=nothing,
+        exposure=nothing,
+        cap=None,
+        budget=None,
+        quarantined=0,
+        workers=0,
+        started_at=None,
+    )

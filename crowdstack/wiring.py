@@ -1,0 +1,428 @@
+"""The only place that names adapters: a project's folder -> store, engine, provider, crowd, control, processes.
+
+`cli` talks to `Project`; the detached reconciler enters by `reconcile`. Heavy libraries (pulumi, pydantic, tornado) are
+imported by the verb that needs them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import runpy
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crowdstack import assets, deploy, process, tokens
+from crowdstack.deploy import Preview, Status
+from crowdstack.engine.embedded import EmbeddedEngine
+from crowdstack.engine.launcher import DetachedLauncher, prove, reachable
+from crowdstack.engine.types import crowdstack_plugin
+from crowdstack.errors import Busy, NotFound, Refused, TimedOut, UsageError
+from crowdstack.folder import Folder, private_folder, write_private
+from crowdstack.model import Money, Run, RunId, RunState, TaskName
+from crowdstack.plan.desired import Desired
+from crowdstack.plan.forecast import Line
+from crowdstack.ports import Engine, OnStep, Program, Step, Store
+from crowdstack.process import ProcessId
+from crowdstack.providers.mock import MockProvider
+from crowdstack.providers.mock_crowd import MockCrowd
+from crowdstack.store.store import PeeweeStore
+from crowdstack.wire.configs import ServerConfig
+from crowdstack.wire.stack import CONFIG_KEY, StackInputs
+
+if TYPE_CHECKING:
+    from crowdstack.spec import Spec
+
+START_S = 20.0  # within this a reconciler has taken its run, or its log says why not
+
+
+class SystemClock:
+    """ports.Clock by the system's clocks."""
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Project:
+    """One task in one folder: what `cli` asks of it. Opens nothing before it is needed."""
+
+    def __init__(self, *, task: TaskName, state: Path, spec: Spec | None = None) -> None:
+        self.task = task
+        self.folder = Folder(state)
+        self.spec = spec
+        self.clock = SystemClock()
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        spec: Path | None,
+        overlays: Sequence[Path] = (),
+        sets: Sequence[str] = (),
+        stack: str | None = None,
+        state: Path | None = None,
+        directory: Path | None = None,
+    ) -> Project:
+        """By its spec; without one, the only live task of the folder (or `stack`).
+
+        UsageError lists several; NotFound when there is none.
+        """
+        here = directory or Path.cwd()
+        if spec is not None:
+            from crowdstack.spec import load_spec
+
+            read = load_spec(here / spec, overlays=[here / path for path in overlays], sets=sets)
+            if stack is not None and stack != read.name:
+                raise UsageError(f"the spec is of task {read.name}, not {stack}", hint="leave out SPEC or -s")
+            return cls(task=read.name, state=(state or read.folder / ".crowdstack").resolve(), spec=read)
+        root = (state or here / ".crowdstack").resolve()
+        return cls(task=_only_task(root, stack), state=root)
+
+    def close(self) -> None:
+        if "store" in self.__dict__:
+            self.store.close()
+        if "provider" in self.__dict__:
+            self.provider.close()
+
+    # ------------------------------------------------------------------------------------------ adapters
+
+    @cached_property
+    def store(self) -> Store:
+        return open_store(self.folder)
+
+    @cached_property
+    def engine(self) -> Engine:
+        return open_engine(self.folder, self.task)
+
+    @cached_property
+    def provider(self) -> MockProvider:
+        wallet = self.spec.provider.wallet if self.spec else None
+        return open_provider(self.folder, self.task, wallet)
+
+    @cached_property
+    def _wanted(self) -> deploy.Wanted:
+        if self.spec is None:
+            raise UsageError("this needs the spec", hint=f"name it: crowdstack ... SPEC (task {self.task})")
+        return deploy.read(self.spec)
+
+    def _deployment(self) -> deploy.Deployment:
+        return deploy.Deployment(
+            folder=self.folder,
+            store=self.store,
+            engine=self.engine,
+            provider=self.provider,
+            program=stack_program,
+            clock=self.clock,
+        )
+
+    # ------------------------------------------------------------------------------------------ changing
+
+    def preview(self, *, fresh: bool = False) -> Preview:
+        wanted = self._wanted
+        if self.folder.root.exists():
+            return self._deployment().preview(wanted, fresh=fresh)
+        # Nothing is there yet, and looking must not make it so: rehearse in a folder that goes away.
+        with tempfile.TemporaryDirectory(prefix="crowdstack-") as room:
+            other = Project(task=self.task, state=Path(room).resolve() / "state", spec=self.spec)
+            private_folder(other.folder.root)
+            with closing(other):
+                return other._deployment().preview(wanted, fresh=fresh)
+
+    def up(self, *, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
+        """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do."""
+        wanted = self._wanted
+        private_folder(self.folder.root)
+        run = self._deployment().up(wanted, fresh=fresh, on_step=on_step)
+        if run is not None:
+            self.start_loop()
+        return run
+
+    def stop(self) -> None:
+        self.store.want(self._live().id, RunState.PAUSED, self.clock.now())
+
+    def resume(self) -> None:
+        self.store.want(self._live().id, RunState.LIVE, self.clock.now())
+
+    def destroy(self, *, now: bool = False) -> None:
+        """Ask for it; the reconciler does it (docs/decisions/0002). What never served has nothing to be emptied."""
+        run = self._live()
+        self.store.want(run.id, RunState.DESTROYED, self.clock.now(), drain_now=now)
+        if not self.folder.run(run.id).inbox.exists() and self.store.cursor(run.id) is None:
+            self._deployment().take_down(run)
+            self.store.set_reached(run.id, RunState.DESTROYED, self.clock.now())
+        else:
+            self.start_loop()
+
+    def start_loop(self) -> None:
+        """One reconciler runs for the live run when this returns. LockHeld and the like come from its log."""
+        run = self._live()
+        folder = self.folder.run(run.id)
+        if _runs(folder.loop_process):
+            return
+        private_folder(folder.root)
+        arguments = ["-m", "crowdstack", "reconcile", "--state", str(self.folder.root), "--run", run.id]
+        child = process.spawn_detached(arguments, log=folder.loop_log, folder=folder.root)
+        for _ in process.polls(START_S):
+            process.reap()
+            if _runs(folder.loop_process) or self.store.run(run.id).closed_at is not None:
+                return
+            if not process.alive(child):
+                tail = folder.loop_log.read_text(errors="replace")[-1000:]
+                raise Refused("the reconciler ended at its start", where=str(folder.loop_log), why=tail.strip())
+        raise TimedOut("the reconciler did not start", where=str(folder.loop_log))
+
+    # ------------------------------------------------------------------------------------------ looking
+
+    def status(self) -> Status:
+        run = self.run
+        if run is None:
+            return deploy.absent(self.task)
+        server = self.server()
+        folder = self.folder.run(run.id)
+        return self._deployment().status(
+            run,
+            server_url=server.origin if server else None,
+            server_healthy=server is not None and _healthy(folder.server_config),
+            loop_running=_runs(folder.loop_process),
+            links=self.links(),
+        )
+
+    def links(self) -> tuple[str, ...]:
+        """For people; none unless the crowd is human and the stack is up."""
+        run, server = self.run, self.server()
+        return tuple(open_crowd(self.folder, run, server).links()) if run and server else ()
+
+    def history(self) -> tuple[tuple[Step, ...], tuple[Line, ...]]:
+        """What happened to the last run, folded as `preview` folds what would."""
+        run = self.run
+        return self._deployment().history(run) if run else ((), ())
+
+    def logs(self) -> list[Path]:
+        if self.run is None:
+            return []
+        folder = self.folder.run(self.run.id)
+        return [folder.server_log, folder.loop_log, folder.crowd / "crowd.log"]
+
+    def gone(self) -> list[str]:
+        """What is left of the last run, if it is over: processes, sockets, state. Empty is the proof."""
+        run = self.run
+        if run is None:
+            return []
+        folder = self.folder.run(run.id)
+        left = [
+            f"process: {name} ({path.name})"
+            for name, path in (
+                ("task server", folder.server_process),
+                ("reconciler", folder.loop_process),
+                ("crowd", folder.crowd / "crowd.process.json"),
+            )
+            if _runs(path)
+        ]
+        left += [f"state: {path}" for path in (folder.server_config, folder.inbox) if path.exists()]
+        if self.engine.outputs() is not None:
+            left.append(f"stack: {self.folder.stack(self.task)}")
+        return left
+
+    @property
+    def run(self) -> Run | None:
+        """The live run, else the last one."""
+        if not self.folder.store.exists():
+            return None
+        return self.store.live_run(self.task) or next(reversed(self.store.runs(self.task)), None)
+
+    def _live(self) -> Run:
+        run = self.run
+        if run is None or run.closed_at is not None:
+            raise NotFound(f"task {self.task} has no live run", hint="crowdstack up SPEC")
+        return run
+
+    def server(self) -> Server | None:
+        """Where the stack's server is, and its keys; None when there is no stack."""
+        outputs = self.engine.outputs()
+        if not outputs or "keys" not in outputs:
+            return None
+        keys = {purpose: tokens.Secret(tokens.unb64(key)) for purpose, key in outputs["keys"].items()}
+        host = (self.run.settings["stack"].get("host") if self.run else None) or "127.0.0.1"
+        return Server(origin=outputs["origin"], dial=f"http://{reachable(host)}:{int(outputs['port'])}", keys=keys)
+
+
+# ---------------------------------------------------------------------------------------------------- adapters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The task server of a stack."""
+
+    origin: str  # as in links
+    dial: str  # as this machine reaches it
+    keys: dict[str, tokens.Secret] = field(repr=False)  # by purpose
+
+
+def open_store(folder: Folder) -> PeeweeStore:
+    private_folder(folder.root)
+    return PeeweeStore(folder.store)
+
+
+def open_engine(folder: Folder, task: TaskName) -> Engine:
+    plugin = crowdstack_plugin(folder, DetachedLauncher(folder))
+    return EmbeddedEngine(folder.stack(task), folder.key_file, plugin)
+
+
+def open_provider(folder: Folder, task: TaskName, wallet: Money | None) -> MockProvider:
+    return MockProvider(folder.mock_books, task=task, wallet=wallet)
+
+
+def open_crowd(folder: Folder, run: Run, server: Server) -> MockCrowd:
+    desired = Desired.from_settings(run.settings["desired"], run=run.id)
+    return MockCrowd(
+        folder.run(run.id).crowd,
+        desired.crowd,
+        run=run.id,
+        task=run.task,
+        study=desired.study,
+        origin=server.origin,
+        link_key=server.keys["link"],
+        answers=run.settings["stack"]["answers"],
+        opened_at=run.opened_at,
+    )
+
+
+def stack_program(inputs: StackInputs) -> Program:
+    """stacks/__main__.py, told of one run."""
+    main = str(assets.folder("stacks") / "__main__.py")
+    return Program(
+        project="crowdstack",
+        stack=inputs.task,
+        config={CONFIG_KEY: inputs.to_json()},
+        run=lambda: (runpy.run_path(main), None)[1],
+    )
+
+
+class Nobody:
+    """ports.Crowd of a run whose stack is gone."""
+
+    def ensure(self) -> None:
+        pass
+
+    def running(self) -> bool:
+        return False
+
+    def stop(self) -> None:
+        pass
+
+    def links(self) -> Sequence[str]:
+        return ()
+
+
+# ---------------------------------------------------------------------------------------------------- the reconciler
+
+
+def reconcile(state: Path, run_id: str) -> int:
+    """Body of the detached reconciler: returns once the run is destroyed."""
+    from crowdstack.reconcile.loop import reconcile as keep_so
+    from crowdstack.server.client import ControlClient
+
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    folder = Folder(state.resolve())
+    with closing(open_store(folder)) as store:
+        run = store.run(RunId(run_id))
+        desired = Desired.from_settings(run.settings["desired"], run=run.id)
+        wallet = desired.provider.get("wallet")
+        project = Project(task=run.task, state=folder.root)
+        project.store = store
+        project.provider = open_provider(folder, run.task, Money.parse(wallet) if wallet else None)
+        server, deployment = project.server(), project._deployment()
+
+        def control() -> ControlClient:
+            there = project.server()
+            if there is None:
+                raise Busy("the stack has no server")
+            return ControlClient(there.origin, there.keys["control"], store.client_id(), dial=there.dial)
+
+        def ready() -> None:
+            identity = process.identify(os.getpid())
+            assert identity is not None
+            write_private(folder.run(run.id).loop_process, json.dumps(identity.to_json()).encode())
+
+        private_folder(folder.backup(run.id).parent)
+        with closing(project.provider):
+            asyncio.run(
+                keep_so(
+                    run.id,
+                    store=store,
+                    control_factory=control,
+                    provider=project.provider,
+                    crowd=open_crowd(folder, run, server) if server else Nobody(),
+                    revive=lambda: deployment.bring_up(store.run(run.id)),
+                    tear_down=lambda: deployment.take_down(run),
+                    backup=str(folder.backup(run.id)),
+                    clock=project.clock,
+                    log=logging.getLogger("crowdstack.reconcile"),
+                    ready=ready,
+                )
+            )
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------- small change
+
+
+def stacks(state: Path) -> list[TaskName]:
+    """Tasks of a folder that have a live run."""
+    folder = Folder(state)
+    if not folder.store.exists():
+        return []
+    with closing(open_store(folder)) as store:
+        return [task for task in store.tasks() if store.live_run(task) is not None]
+
+
+def _only_task(state: Path, stack: str | None) -> TaskName:
+    """The task that a command without a spec means."""
+    folder = Folder(state)
+    known: list[TaskName] = []
+    if folder.store.exists():
+        with closing(open_store(folder)) as store:
+            known = store.tasks()
+    if stack is not None:
+        if stack not in known:
+            raise NotFound(f"no stack {stack} in {state}", hint=f"there is: {', '.join(known) or 'none'}")
+        return TaskName(stack)
+    live = stacks(state)
+    candidates = live if live else known
+    if not candidates:
+        raise NotFound(f"nothing is up in {state}", hint="name the spec, or the folder with -C")
+    if len(candidates) > 1:
+        raise UsageError(f"several stacks are here: {', '.join(candidates)}", hint="choose one with -s")
+    return candidates[0]
+
+
+def _runs(path: Path) -> bool:
+    """Whether the process that wrote who it is into `path` lives."""
+    try:
+        return process.alive(ProcessId.from_json(json.loads(path.read_bytes())))
+    except FileNotFoundError:
+        return False
+
+
+def _healthy(server_config: Path) -> bool:
+    """Whether the run's own server answers, and goes by what is written."""
+    try:
+        raw = server_config.read_bytes()
+    except FileNotFoundError:
+        return False
+    return prove(ServerConfig.from_bytes(raw), tokens.config_digest(raw))
