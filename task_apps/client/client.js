@@ -300,6 +300,7 @@
       clock.className = left < 60 ? "meta soon" : "meta";
     };
     setInterval(tick, 500);
+    if (document.body) document.body.inert = true; // nothing to answer yet
 
     /** @param {Status} status */
     return (status) => {
@@ -959,6 +960,7 @@
     connect({ onStatus } = {}) {
       if (connected) return connected;
       show = onStatus || drawing();
+      addEventListener("submit", (event) => event.preventDefault()); // no form of a task page goes elsewhere
       sweep();
       const query = new URLSearchParams(location.search);
       const start = query.has("preview") ? previewed : query.has("review") ? reviewed : working;
