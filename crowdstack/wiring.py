@@ -13,6 +13,7 @@ import os
 import runpy
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from crowdstack import assets, deploy, process, tokens
 from crowdstack.deploy import Preview, Status
 from crowdstack.engine.embedded import EmbeddedEngine
-from crowdstack.engine.launcher import DetachedLauncher, prove, reachable
+from crowdstack.engine.launcher import DetachedLauncher, InProcessLauncher, prove, reachable
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Busy, NotFound, Refused, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
@@ -88,6 +89,8 @@ class Project:
             read = load_spec(here / spec, overlays=[here / path for path in overlays], sets=sets)
             if stack is not None and stack != read.name:
                 raise UsageError(f"the spec is of task {read.name}, not {stack}", hint="leave out SPEC or -s")
+            if read.architect.type == "mock":
+                return InsideProject(read)
             return cls(task=read.name, state=(state or read.folder / ".crowdstack").resolve(), spec=read)
         root = (state or here / ".crowdstack").resolve()
         return cls(task=_only_task(root, stack), state=root)
@@ -119,7 +122,8 @@ class Project:
             raise UsageError("this needs the spec", hint=f"name it: crowdstack ... SPEC (task {self.task})")
         return deploy.read(self.spec)
 
-    def _deployment(self) -> deploy.Deployment:
+    @cached_property
+    def deployment(self) -> deploy.Deployment:
         return deploy.Deployment(
             folder=self.folder,
             store=self.store,
@@ -134,19 +138,19 @@ class Project:
     def preview(self, *, fresh: bool = False) -> Preview:
         wanted = self._wanted
         if self.folder.root.exists():
-            return self._deployment().preview(wanted, fresh=fresh)
+            return self.deployment.preview(wanted, fresh=fresh)
         # Nothing is there yet, and looking must not make it so: rehearse in a folder that goes away.
         with tempfile.TemporaryDirectory(prefix="crowdstack-") as room:
             other = Project(task=self.task, state=Path(room).resolve() / "state", spec=self.spec)
             private_folder(other.folder.root)
             with closing(other):
-                return other._deployment().preview(wanted, fresh=fresh)
+                return other.deployment.preview(wanted, fresh=fresh)
 
     def up(self, *, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
         """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do."""
         wanted = self._wanted
         private_folder(self.folder.root)
-        run = self._deployment().up(wanted, fresh=fresh, on_step=on_step)
+        run = self.deployment.up(wanted, fresh=fresh, on_step=on_step)
         if run is not None:
             self.start_loop()
         return run
@@ -162,7 +166,7 @@ class Project:
         run = self._live()
         self.store.want(run.id, RunState.DESTROYED, self.clock.now(), drain_now=now)
         if not self.folder.run(run.id).inbox.exists() and self.store.cursor(run.id) is None:
-            self._deployment().take_down(run)
+            self.deployment.take_down(run)
             self.store.set_reached(run.id, RunState.DESTROYED, self.clock.now())
         else:
             self.start_loop()
@@ -193,7 +197,7 @@ class Project:
             return deploy.absent(self.task)
         server = self.server()
         folder = self.folder.run(run.id)
-        return self._deployment().status(
+        return self.deployment.status(
             run,
             server_url=server.origin if server else None,
             server_healthy=server is not None and _healthy(folder.server_config),
@@ -209,7 +213,7 @@ class Project:
     def history(self) -> tuple[tuple[Step, ...], tuple[Line, ...]]:
         """What happened to the last run, folded as `preview` folds what would."""
         run = self.run
-        return self._deployment().history(run) if run else ((), ())
+        return self.deployment.history(run) if run else ((), ())
 
     def logs(self) -> list[Path]:
         if self.run is None:
@@ -333,50 +337,94 @@ class Nobody:
 
 def reconcile(state: Path, run_id: str) -> int:
     """Body of the detached reconciler: returns once the run is destroyed."""
-    from crowdstack.reconcile.loop import reconcile as keep_so
-    from crowdstack.server.client import ControlClient
-
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     folder = Folder(state.resolve())
     with closing(open_store(folder)) as store:
-        run = store.run(RunId(run_id))
-        desired = Desired.from_settings(run.settings["desired"], run=run.id)
-        wallet = desired.provider.get("wallet")
-        project = Project(task=run.task, state=folder.root)
-        project.store = store
-        project.provider = open_provider(folder, run.task, Money.parse(wallet) if wallet else None)
-        server, deployment = project.server(), project._deployment()
-
-        def control() -> ControlClient:
-            there = project.server()
-            if there is None:
-                raise Busy("the stack has no server")
-            return ControlClient(there.origin, there.keys["control"], store.client_id(), dial=there.dial)
-
-        def ready() -> None:
-            identity = process.identify(os.getpid())
-            assert identity is not None
-            write_private(folder.run(run.id).loop_process, json.dumps(identity.to_json()).encode())
-
-        private_folder(folder.backup(run.id).parent)
-        with closing(project.provider):
-            asyncio.run(
-                keep_so(
-                    run.id,
-                    store=store,
-                    control_factory=control,
-                    provider=project.provider,
-                    crowd=open_crowd(folder, run, server) if server else Nobody(),
-                    revive=lambda: deployment.bring_up(store.run(run.id)),
-                    tear_down=lambda: deployment.take_down(run),
-                    backup=str(folder.backup(run.id)),
-                    clock=project.clock,
-                    log=logging.getLogger("crowdstack.reconcile"),
-                    ready=ready,
-                )
-            )
+        task = store.run(RunId(run_id)).task
+    with closing(Project(task=task, state=folder.root)) as project:
+        _keep_so(project, RunId(run_id))
     return 0
+
+
+def _keep_so(project: Project, run_id: RunId) -> None:
+    """Reconcile this run until it is destroyed; LockHeld when somebody else does."""
+    from crowdstack.reconcile.loop import reconcile as loop
+    from crowdstack.server.client import ControlClient
+
+    folder, store, deployment = project.folder, project.store, project.deployment
+    run, server = store.run(run_id), project.server()
+
+    def control() -> ControlClient:
+        there = project.server()
+        if there is None:
+            raise Busy("the stack has no server")
+        return ControlClient(there.origin, there.keys["control"], store.client_id(), dial=there.dial)
+
+    def ready() -> None:
+        identity = process.identify(os.getpid())
+        assert identity is not None
+        write_private(folder.run(run_id).loop_process, json.dumps(identity.to_json()).encode())
+
+    private_folder(folder.backup(run_id).parent)
+    job = loop(
+        run_id,
+        store=store,
+        control_factory=control,
+        provider=project.provider,
+        crowd=open_crowd(folder, run, server) if server else Nobody(),
+        revive=lambda: deployment.bring_up(store.run(run_id)),
+        tear_down=lambda: deployment.take_down(run),
+        backup=str(folder.backup(run_id)),
+        clock=project.clock,
+        log=logging.getLogger("crowdstack.reconcile"),
+        ready=ready,
+    )
+    asyncio.run(job)
+    folder.run(run_id).loop_process.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------------- architect mock
+
+
+class InsideProject(Project):
+    """The mock architect: the same program, with server and reconciler in this process and all state in a folder that
+    goes with it. For authors' tests (crowdstack.testing)."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._room = tempfile.TemporaryDirectory(prefix="crowdstack-")
+        super().__init__(task=spec.name, state=Path(self._room.name).resolve() / "state", spec=spec)
+        self._loop: Future[None] | None = None
+
+    @cached_property
+    def engine(self) -> Engine:
+        from crowdstack.server.server import serve
+
+        plugin = crowdstack_plugin(self.folder, InProcessLauncher(self.folder, serve))
+        return EmbeddedEngine(self.folder.stack(self.task), self.folder.key_file, plugin)
+
+    def start_loop(self) -> None:
+        if self._loop is None or self._loop.done():
+            with ThreadPoolExecutor(1, "reconcile") as pool:
+                self._loop = pool.submit(self._reconcile, self._live().id)
+                pool.shutdown(wait=False)
+
+    def close(self) -> None:
+        """Ends what still runs: there is nobody to go on with it."""
+        run = self.run
+        if run is not None and run.closed_at is None:
+            self.destroy(now=True)
+        if self._loop is not None:
+            self._loop.result(timeout=START_S)
+        super().close()
+        self._room.cleanup()
+
+    def _reconcile(self, run: RunId) -> None:
+        # Store and provider of its own, as a process would have.
+        other = Project(task=self.task, state=self.folder.root, spec=self.spec)
+        other.__dict__["engine"] = self.engine
+        with closing(other):
+            _keep_so(other, run)
 
 
 # ---------------------------------------------------------------------------------------------------- small change
