@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import time
+from contextlib import suppress
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.iostream import StreamClosedError
@@ -38,6 +39,7 @@ _BOUNDS = Bounds(size=4 * 1024 * 1024)
 _LINK_LIVES_S = 30 * 24 * 3600
 _KNOCKING = 20  # workers that may be between dialling and `welcome`: the server has room for few strangers
 _PING_S = 30
+_UNREACHABLE = (OSError, HTTPClientError, StreamClosedError, WebSocketError)
 
 
 class Away(Exception):
@@ -87,10 +89,8 @@ class Site:
                 raise Forbidden("the server refuses the link")
             if page.code != 200:
                 raise Away(f"the page answers {page.code}")
-            address = self._config.origin.replace("http", "ws", 1) + "/v1/work"
-            request = HTTPRequest(address, headers={"Origin": self._config.origin})
-            socket = await websocket_connect(request, ping_interval=_PING_S)
-        except (OSError, HTTPClientError, StreamClosedError, WebSocketError) as fault:
+            socket = await self._socket()
+        except _UNREACHABLE as fault:
             self._note_answering(False)
             raise Away(str(fault)) from fault
         self._note_answering(True)
@@ -98,6 +98,17 @@ class Site:
         bundle = found[1] if found else ""
         params = None if session else {"t": token}
         return Line(socket, Hello(protocol=PROTOCOL, bundle=bundle, session=session, params=params))
+
+    async def _socket(self) -> WebSocketClientConnection:
+        address = self._config.origin.replace("http", "ws", 1) + "/v1/work"
+        request = HTTPRequest(address, headers={"Origin": self._config.origin})
+        opening = asyncio.ensure_future(websocket_connect(request, ping_interval=_PING_S))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            with suppress(*_UNREACHABLE):
+                (await opening).close()  # it cannot be dropped half open
+            raise
 
     def close(self) -> None:
         self._http.close()
