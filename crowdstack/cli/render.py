@@ -217,7 +217,7 @@ def status_rows(now: Status) -> list[tuple[str, str]]:
     units = now.units
     counts = [f"{getattr(units, name)} {name}" for name in ("open", "assigned", "submitted", "approved")]
     counts += [f"{getattr(units, name)} {name}" for name in ("excluded", "rejected", "surplus") if getattr(units, name)]
-    spend = f"{now.spend}, at most {now.exposure} with what is open"
+    spend = str(now.spend) if now.exposure == now.spend else f"{now.spend}, at most {now.exposure} with what is open"
     rows = [
         ("task", now.task),
         ("run", now.run or "none"),

@@ -25,6 +25,7 @@ from crowdstack.cli.session import (
 )
 from crowdstack.cli.watch import GONE, watch
 from crowdstack.model import Money
+from crowdstack.ports import Operation, Step
 
 if TYPE_CHECKING:
     from crowdstack.deploy import Preview, Status
@@ -140,7 +141,7 @@ def up(
         if plan.changes:
             confirm("Bring it up?", yes=yes)
         with Interrupts(DETACHING) as interrupts:
-            project.up(fresh=fresh, on_step=lambda change: say(f"  {render.step(change)}"))
+            project.up(fresh=fresh, on_step=_tell)
             links = project.links()
             for link in links:
                 say(f"link for a person: {render.safe_text(link)}")
@@ -160,6 +161,11 @@ def up(
             hint="crowdstack up goes on with what is missing",
         )
     out(f"{render.progress(now, None)}\n{_next_export(now.task, spec)}")
+
+
+def _tell(change: Step) -> None:
+    if change.operation is not Operation.SAME:
+        say(f"  {render.step(change)}")
 
 
 def refuse_above(plan: Preview, max_cost: Money | None) -> None:
@@ -190,7 +196,8 @@ def _let_go(now: Status, *, asked: bool) -> None:
 
 
 def _next_export(task: str, spec: Path | None) -> str:
-    return render.safe_text(f"next: crowdstack export {spec or ''} -f csv -o {task}.csv".replace("  ", " "))
+    which = f"export {spec}" if spec else f"-s {task} export"
+    return render.safe_text(f"next: crowdstack {which} -f csv -o {task}.csv")
 
 
 # ---------------------------------------------------------------------------------------------------- looking
@@ -309,7 +316,9 @@ def destroy(
                     f"watching ended; {after.run} is being taken down by itself", hint="crowdstack status"
                 )
             _prove(project, interrupts)
-    out(f"{render.safe_text(after.run)}: destroyed, nothing is left; {after.done} of {after.target} were done")
+    out(render.safe_text(f"{after.run}: destroyed, nothing is left; {after.done} of {after.target} were done"))
+    if after.run and (backup := project.folder.backup(after.run)).exists():
+        out(render.safe_text(f"the store as it was before: {backup}"))
     out(_next_export(after.task, spec))
 
 
