@@ -167,6 +167,8 @@ def resolve(text: str) -> Any:
         return True
     if text in ("false", "False", "FALSE"):
         return False
+    if text[0] not in "+-.0123456789":
+        return text
     if _INT.fullmatch(text):
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         number = int(text, base) if len(text) <= 32 else INTEGER_LIMIT + 1

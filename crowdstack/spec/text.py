@@ -16,7 +16,7 @@ def flaw_of_text(text: str) -> str | None:
     """What makes `text` unfit to be stored and sent, in words; None when it is fine."""
     if "\0" in text:
         return "a NUL character"
-    if _SURROGATE.search(text):
+    if not text.isascii() and _SURROGATE.search(text):
         return "half of a surrogate pair, which is no character"
     return None
 
