@@ -3,78 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-CTRL_C = b"\x03"
-# Makes the terminal the controlling one; whoever runs the tests in the background may have SIGINT ignored.
-TAKE_IT = (
-    "import fcntl, os, signal, sys, termios; signal.signal(signal.SIGINT, signal.SIG_DFL); os.setsid(); "
-    "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-)
-
-
-class Terminal:
-    """The command on a terminal of its own, as a shell would start it."""
-
-    def __init__(self, world: dict[str, Any], *arguments: str) -> None:
-        self._ours, theirs = pty.openpty()
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", TAKE_IT, sys.executable, "-m", "tests.cli.world", json.dumps(world), *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
-        )
-        os.close(theirs)
-        self.seen = ""
-
-    def until(self, text: str, times: int = 1, within_s: float = 20) -> None:
-        """Read until `text` was printed so many times in all."""
-        end = time.monotonic() + within_s
-        while self.seen.count(text) < times:
-            assert time.monotonic() < end, f"never printed {text!r}:\n{self.seen}"
-            assert self._read(0.2), f"ended without {text!r}:\n{self.seen}"
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._ours, keys)
-
-    def ended(self, within_s: float = 20) -> int:
-        end = time.monotonic() + within_s
-        while self._read(0.2):
-            assert time.monotonic() < end, f"does not end:\n{self.seen}"
-        return self.child.wait(timeout=within_s)
-
-    def reads_for(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self._read(0.1):
-            pass
-
-    def _read(self, timeout_s: float) -> bool:
-        """Whether there may be more to come."""
-        if not select.select([self._ours], [], [], timeout_s)[0]:
-            return self.child.poll() is None
-        try:
-            data = os.read(self._ours, 65536)
-        except OSError:  # Linux: the other end is closed
-            return False
-        self.seen += data.decode("utf-8", "replace")
-        return bool(data)
-
-    def close(self) -> None:
-        if self.child.poll() is None:
-            self.child.kill()
-        self.child.wait()
-        os.close(self._ours)
-
+from tests.cli.terminal import CTRL_C, Terminal
 
 Open = Callable[..., Terminal]
 
@@ -84,7 +18,7 @@ def terminal() -> Iterator[Open]:
     opened: list[Terminal] = []
 
     def open_one(world: dict[str, Any], *arguments: str) -> Terminal:
-        opened.append(Terminal(world, *arguments))
+        opened.append(Terminal("-m", "tests.cli.world", json.dumps(world), *arguments))
         return opened[-1]
 
     yield open_one
