@@ -163,7 +163,7 @@ class Session:
             unit=hold.unit.id,
             kind="work",
             data=loads(hold.unit.item.data),
-            deadline=(now.wall + timedelta(seconds=remaining_s)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            deadline=(now.wall + timedelta(seconds=remaining_s)).isoformat(timespec="seconds")[:19] + "Z",
             remaining_s=remaining_s,
             progress=self.desk.pool.progress(visit),
         )

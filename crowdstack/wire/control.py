@@ -252,7 +252,7 @@ _BODY_BOUNDS = Bounds(1024 * 1024, nodes=20_100, depth=34)  # what the worker's 
 def event_text(at: datetime, kind: EventKind, body: EventBody) -> str:
     """The canonical text of an event, as the inbox keeps it and the chain covers it."""
     fields = {name: getattr(body, name) for name in _FIELDS[type(body)]}
-    return canonical({"at": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "kind": kind.value, **fields})
+    return canonical({"at": _time_text(at), "kind": kind.value, **fields})
 
 
 def told_again(text: str, receipt: int) -> str:
@@ -266,7 +266,7 @@ def parse_event(seq: int, text: str) -> Event:
     data = parse(text, _BODY_BOUNDS)
     try:
         kind = EventKind(data.pop("kind"))
-        at = datetime.strptime(data.pop("at"), "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+        at = _time(data.pop("at"))
         receipt = int(data.pop("receipt", seq))
         if kind is EventKind.LEFT:
             data["reason"] = LeftReason(data["reason"])
@@ -277,6 +277,17 @@ def parse_event(seq: int, text: str) -> Event:
         return Event(seq=seq, at=at, kind=kind, body=cls(**data), receipt=receipt)
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise FrameError(f"event {seq} cannot be understood: {fault}") from None
+
+
+def _time_text(at: datetime) -> str:
+    return at.astimezone(timezone.utc).isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text[:26]).replace(tzinfo=timezone.utc)
+    if _time_text(at) != text:
+        raise ValueError("a time that is not in UTC, to the microsecond")
+    return at
 
 
 def _basic(hint: Any) -> type | tuple[type, ...]:
