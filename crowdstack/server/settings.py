@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import hmac
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from jsonschema import Draft202012Validator, ValidationError, validators
-from referencing import Registry
+from jsonschema import ValidationError
 from referencing.exceptions import Unresolvable
 
 from crowdstack.errors import Refused
 from crowdstack.server.pool import Terms
 from crowdstack.tokens import Signer, b64
+from crowdstack.wire.answers import validator
 from crowdstack.wire.configs import ServerConfig
 from crowdstack.wire.text import Bounds
 from crowdstack.wire.worker import Fault
 
-_SUBJECT = 4096  # characters a pattern may be tried on
 _SHOWN = 10  # faults told at once
 
 
@@ -70,19 +68,19 @@ class Settings:
         if self._validator is None:
             return ()
         found = islice(self._validator.iter_errors(answers), _SHOWN)
-        return tuple(Fault(path=_pointer(error), message=error.message[:300]) for error in found)
+        return tuple(_fault(error) for error in found)
 
 
 def _compiled(schema: Mapping[str, Any]) -> Any:
     """A validator that fetches nothing: a reference out of the schema is refused here."""
-    validator = _Validator(schema, registry=Registry())
-    resolver = validator._resolver
+    found: Any = validator(schema)
+    resolver = found._resolver
     for reference in _references(schema):
         try:
             resolver.lookup(reference)
         except Unresolvable as fault:
             raise Refused(f"the schema of `answers` refers to {reference!r}, which is not in it") from fault
-    return validator
+    return found
 
 
 def _references(schema: Any) -> Iterator[str]:
@@ -96,17 +94,13 @@ def _references(schema: Any) -> Iterator[str]:
             yield from _references(value)
 
 
-def _pattern(_: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
-    if not isinstance(instance, str):
-        return
-    if len(instance) > _SUBJECT:
-        yield ValidationError(f"longer than {_SUBJECT} characters, so its pattern is not tried")
-    elif not re.search(pattern, instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+def _fault(error: ValidationError) -> Fault:
+    """Where and what, as a form shows it: the place of a missing field is the field."""
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if error.message.startswith(f"{name!r} "))
+        return Fault(path=_pointer([*error.absolute_path, missing]), message="this needs an answer")
+    return Fault(path=_pointer(error.absolute_path), message=error.message[:300])
 
 
-_Validator: Any = validators.extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
-
-
-def _pointer(error: ValidationError) -> str:
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.absolute_path)
+def _pointer(path: Iterable[str | int]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
