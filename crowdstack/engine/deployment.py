@@ -301,9 +301,19 @@ def _attempt(what: str, resource: Resource, act: Callable[[], T]) -> T:
     try:
         return act()
     except CrowdstackError as fault:
-        raise StepFailed(
-            f"{what} {resource.type} {resource.name} failed: {fault.what}",
-            where=fault.where or resource.urn,
-            why=fault.why,
-            hint=fault.hint,
-        ) from fault
+        told, where, why, hint = fault.what, fault.where, fault.why, fault.hint
+        cause: Exception = fault
+    except OSError as fault:
+        told, where, why, hint = (
+            fault.strerror or str(fault),
+            fault.filename,
+            None,
+            "mend it and run the same command again",
+        )
+        cause = fault
+    raise StepFailed(
+        f"{what} {resource.type} {resource.name} failed: {told}",
+        where=str(where or resource.urn),
+        why=why,
+        hint=hint,
+    ) from cause

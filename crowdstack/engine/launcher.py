@@ -13,6 +13,7 @@ import hmac
 import http.client
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -32,6 +33,7 @@ from crowdstack.wire.configs import ServerConfig
 
 _PROOF_S = 3.0  # a server that is alive answers within this
 _LOG_TAIL = 2000
+RUN_PATTERN = r"[A-Za-z0-9_-]{1,200}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +76,10 @@ class DetachedLauncher:
         self._start_s, self._grace_s = start_s, grace_s
 
     def choose_port(self, run: str, host: str, wanted: int) -> int:
-        return _choose_port(self._folder.run(run), host, wanted)
+        return _choose_port(_run_folder(self._folder, run), host, wanted)
 
     def ensure(self, config: ServerConfig) -> Running:
-        run = self._folder.run(config.run)
+        run = _run_folder(self._folder, config.run)
         private_folder(run.root)
         raw = config.to_bytes()
         if _read(run.server_config) != raw:
@@ -107,7 +109,7 @@ class DetachedLauncher:
         )
 
     def find(self, run: str, config: str) -> Running | None:
-        folder = self._folder.run(run)
+        folder = _run_folder(self._folder, run)
         there, settings = _process(folder), _config(folder)
         if there is None or settings is None:
             return None
@@ -118,7 +120,7 @@ class DetachedLauncher:
         return Running(process=there, config=None) if prove(settings, config) else None
 
     def stop(self, run: str) -> None:
-        folder = self._folder.run(run)
+        folder = _run_folder(self._folder, run)
         if not folder.root.exists():
             return
         if not self._ended(folder, signal.SIGTERM) and not self._ended(folder, signal.SIGKILL):
@@ -160,10 +162,10 @@ class InProcessLauncher:
         self._served: dict[str, _Served] = {}
 
     def choose_port(self, run: str, host: str, wanted: int) -> int:
-        return _choose_port(self._folder.run(run), host, wanted)
+        return _choose_port(_run_folder(self._folder, run), host, wanted)
 
     def ensure(self, config: ServerConfig) -> Running:
-        run = self._folder.run(config.run)
+        run = _run_folder(self._folder, config.run)
         private_folder(run.root)
         write_private(run.server_config, config.to_bytes())
         served = self._served.get(config.run)
@@ -182,7 +184,7 @@ class InProcessLauncher:
         if served is not None and served.thread.is_alive():
             served.loop.call_soon_threadsafe(served.over.set)
             served.thread.join()
-        self._folder.run(run).server_config.unlink(missing_ok=True)
+        _run_folder(self._folder, run).server_config.unlink(missing_ok=True)
 
     def _start(self, config: ServerConfig, run: RunFolder) -> _Served:
         started: Future[_Served] = Future()
@@ -226,6 +228,13 @@ def _here(served: _Served) -> Running:
     return Running(process=process_id, config=served.server.config_digest)
 
 
+def _run_folder(folder: Folder, run: str) -> RunFolder:
+    """The run's folder; Refused for an id that could lead to another place."""
+    if not re.fullmatch(RUN_PATTERN, run):
+        raise Refused(f"{run!r} is no run's id", hint="letters, digits, - and _")
+    return folder.run(run)
+
+
 def _choose_port(run: RunFolder, host: str, wanted: int) -> int:
     if wanted:
         return wanted
@@ -234,11 +243,13 @@ def _choose_port(run: RunFolder, host: str, wanted: int) -> int:
 
 
 def free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.bind((host, 0))
-        port: int = listener.getsockname()[1]
-        return port
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+            listener.bind((host, 0))
+            port: int = listener.getsockname()[1]
+            return port
+    except OSError as fault:
+        raise Refused(f"this machine cannot listen on {host}", why=fault.strerror, hint="set architect.host") from fault
 
 
 def reachable(host: str) -> str:

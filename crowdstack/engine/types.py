@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from crowdstack import tokens
-from crowdstack.engine.launcher import Launcher, Running, reachable
-from crowdstack.engine.plugin import Found, Input, Plugin
+from crowdstack.engine.launcher import RUN_PATTERN, Launcher, Running, reachable
+from crowdstack.engine.plugin import Found, Input, Plugin, check
 from crowdstack.engine.values import UNKNOWN, Properties
 from crowdstack.errors import Refused
 from crowdstack.folder import Folder
@@ -26,7 +27,8 @@ from crowdstack.wire.configs import BundleFile, Limits, ServerConfig
 PACKAGE = "crowdstack"
 KEYS, BUNDLE, TASK_SERVER = (f"{PACKAGE}:index:{name}" for name in ("Keys", "Bundle", "TaskServer"))
 
-_RUN = Input(type=str, about="a run's id: letters, digits, - and _", pattern=r"[A-Za-z0-9_-]{1,200}", replaces=True)
+_ORIGIN = r"https?://[A-Za-z0-9._:\[\]-]+"
+_RUN = Input(type=str, about="a run's id: letters, digits, - and _", pattern=RUN_PATTERN, replaces=True)
 _DIGEST = Input(type=str, about="a SHA-256 digest in hex", pattern=r"[0-9a-f]{64}")
 _FILES = Input(type=dict, about="URL path -> {blob: SHA-256 digest, type: media type}")
 
@@ -113,9 +115,7 @@ class TaskServerType:
         "description": Input(type=str, about="what workers read next"),
         "host": Input(type=str, about="the address to listen on", pattern=r"[A-Za-z0-9._:-]+", replaces=True),
         "port": Input(type=int, about="the port to listen on; 0 for a free one, kept from then on", replaces=True),
-        "publicUrl": Input(
-            type=str, about="scheme://host[:port] of links", required=False, pattern=r"https?://[A-Za-z0-9._:\[\]-]+"
-        ),
+        "publicUrl": Input(type=str, about="scheme://host[:port] of links", required=False, pattern=_ORIGIN),
         "bundle": _DIGEST,
         "files": _FILES,
         "answers": Input(type=str, about="JSON Schema of answers, as JSON text", required=False),
@@ -137,8 +137,9 @@ class TaskServerType:
             origin = inputs.get("publicUrl") or (_origin(inputs["host"], port) if port else UNKNOWN)
             outputs = {"origin": origin, "port": port or UNKNOWN, "process": UNKNOWN, "config": UNKNOWN}
             return Found(id="", inputs=inputs, outputs=outputs)
+        self._check(inputs)
         port = self.launcher.choose_port(inputs["run"], inputs["host"], inputs["port"])
-        config = server_config(inputs, port)
+        config = self._config(inputs, port)
         return _found(inputs, self.launcher.ensure(config), origin=config.origin, port=port)
 
     def read(self, there: Found) -> Found | None:
@@ -156,38 +157,45 @@ class TaskServerType:
         origin = inputs.get("publicUrl") or _origin(inputs["host"], port)
         if preview:
             return Found(id=there.id, inputs=inputs, outputs={**there.outputs, "origin": origin, "config": UNKNOWN})
-        return _found(inputs, self.launcher.ensure(server_config(inputs, port)), origin=origin, port=port)
+        return _found(inputs, self.launcher.ensure(self._config(inputs, port)), origin=origin, port=port)
 
     def delete(self, there: Found) -> None:
         self.launcher.stop(there.inputs["run"])
 
+    def _check(self, inputs: Properties) -> None:
+        """Refused for inputs that are not a task server's, whoever sends them (threats E1)."""
+        faults = check(self, inputs)
+        if not all(re.fullmatch(_ORIGIN, str(origin)) for origin in inputs.get("frameAncestors") or ()):
+            faults.append("frameAncestors: must be origins, like https://example.org")
+        if faults:
+            raise Refused("these are no settings of a task server", why="; ".join(faults))
 
-def server_config(inputs: Mapping[str, Any], port: int) -> ServerConfig:
-    """The server's settings file, from the resource's inputs."""
-    answers, sample = inputs.get("answers"), inputs.get("sample")
-    try:
-        return ServerConfig(
-            run=inputs["run"],
-            task=inputs["task"],
-            title=inputs["title"],
-            description=inputs["description"],
-            host=inputs["host"],
-            port=port,
-            origin=inputs.get("publicUrl") or _origin(inputs["host"], port),
-            keys={purpose: Secret(unb64(inputs["keys"][purpose])) for purpose in PURPOSES},
-            bundle=inputs["bundle"],
-            files=_files(inputs["files"]),
-            answers=None if answers is None else json.loads(answers),
-            timeout_s=inputs["timeoutS"],
-            units_per_visit=inputs.get("unitsPerVisit"),
-            max_units=inputs.get("maxUnits"),
-            sample=None if sample is None else json.loads(sample),
-            completion=inputs["completion"],
-            frame_ancestors=tuple(inputs.get("frameAncestors") or ()),
-            limits=Limits(**(inputs.get("limits") or {})),
-        )
-    except (ValueError, KeyError, TypeError) as fault:
-        raise Refused("these are no settings of a task server", why=f"{type(fault).__name__}: {fault}") from fault
+    def _config(self, inputs: Properties, port: int) -> ServerConfig:
+        self._check(inputs)
+        answers, sample = inputs.get("answers"), inputs.get("sample")
+        try:
+            return ServerConfig(
+                run=inputs["run"],
+                task=inputs["task"],
+                title=inputs["title"],
+                description=inputs["description"],
+                host=inputs["host"],
+                port=port,
+                origin=inputs.get("publicUrl") or _origin(inputs["host"], port),
+                keys={purpose: Secret(unb64(inputs["keys"][purpose])) for purpose in PURPOSES},
+                bundle=inputs["bundle"],
+                files=_files(inputs["files"]),
+                answers=None if answers is None else json.loads(answers),
+                timeout_s=inputs["timeoutS"],
+                units_per_visit=inputs.get("unitsPerVisit"),
+                max_units=inputs.get("maxUnits"),
+                sample=None if sample is None else json.loads(sample),
+                completion=inputs["completion"],
+                frame_ancestors=tuple(inputs.get("frameAncestors") or ()),
+                limits=Limits(**(inputs.get("limits") or {})),
+            )
+        except (ValueError, KeyError, TypeError) as fault:
+            raise Refused("these are no settings of a task server", why=f"{type(fault).__name__}: {fault}") from fault
 
 
 def _files(table: Mapping[str, Any]) -> dict[str, BundleFile]:

@@ -191,6 +191,55 @@ def test_a_failed_step_keeps_what_was_done_and_says_why(world: World, caplog: py
     assert sorted(world.things()) == ["first", "second"]
 
 
+def cut_off(world: World, body: Callable[[], None]) -> list[str]:
+    """A world where the blue thing was made and the command interrupted before it could write that down."""
+    world.kind.cut_off = {"blue"}
+    with pytest.raises(KeyboardInterrupt):
+        world.up(body)
+    world.kind.cut_off = set()
+    [pending] = world.state()["deployment"]["pending_operations"]
+    assert pending["type"] == "creating"
+    assert "second" in world.things()
+    assert "second" not in [resource["urn"].split("::")[-1] for resource in world.resources()]
+    return [path.name for path in world.kind.things()]
+
+
+def test_a_create_that_was_cut_off_is_found_again(world: World) -> None:
+    made = cut_off(world, two_things)
+    assert told(world.preview(two_things)) == ["create second"]
+    assert told(world.up(two_things)) == ["create second"]
+    assert [path.name for path in world.kind.things()] == made
+    assert world.state()["deployment"]["pending_operations"] == []
+
+
+def test_what_a_cut_off_create_made_is_deleted_when_it_is_wanted_no_more(world: World) -> None:
+    cut_off(world, two_things)
+    foreseen = world.preview(one_thing)
+    done = world.up(one_thing)
+    assert done.steps == foreseen.steps
+    assert told(done) == ["delete second"]
+    assert list(world.things()) == ["first"]
+
+
+def test_what_a_cut_off_create_made_is_deleted_when_another_is_wanted_in_its_place(world: World) -> None:
+    def body(shape: str) -> Callable[[], None]:
+        return lambda: _ignore(Thing("second", colour="blue", shape=shape))
+
+    cut_off(world, body("round"))
+    foreseen = world.preview(body("square"))
+    done = world.up(body("square"))
+    assert done.steps == foreseen.steps
+    assert told(done) == ["delete second", "create second"]
+    assert [thing["inputs"]["shape"] for thing in world.kind.things().values()] == ["square"]
+
+
+def test_what_a_cut_off_create_made_is_destroyed(world: World) -> None:
+    cut_off(world, two_things)
+    world.engine.destroy()
+    assert world.things() == {}
+    assert world.engine.outputs() is None
+
+
 def test_a_failed_update_keeps_the_old_inputs(world: World) -> None:
     world.up(two_things)
     world.kind.broken = {"black"}

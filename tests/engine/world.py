@@ -25,12 +25,14 @@ TOKEN = "crowdstack:index:Thing"
 class ThingType:
     """Things have a colour (may change), a shape (makes a new one) and a password of their own (secret).
 
-    `asked` tells what the engine asked for; a thing whose colour is in `broken` cannot be made.
+    `asked` tells what the engine asked for; a thing whose colour is in `broken` cannot be made; one whose colour is in
+    `cut_off` is made, and then the program is interrupted.
     """
 
     folder: Path
     delete_first: bool = False
     broken: set[str] = field(default_factory=set)
+    cut_off: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     token: ClassVar[str] = TOKEN
     inputs: ClassVar[Mapping[str, Input]] = {
@@ -50,7 +52,10 @@ class ThingType:
         for path, thing in self.things().items():
             if (thing["urn"], thing["inputs"].get("shape")) == (urn, inputs.get("shape")):
                 return self._keep(path, urn, inputs, thing["password"])
-        return self._keep(self.folder / secrets.token_hex(8), urn, inputs, secrets.token_hex(8))
+        made = self._keep(self.folder / secrets.token_hex(8), urn, inputs, secrets.token_hex(8))
+        if inputs["colour"] in self.cut_off:
+            raise KeyboardInterrupt
+        return made
 
     def read(self, there: Found) -> Found | None:
         thing = self.things().get(self.folder / there.id)

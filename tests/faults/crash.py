@@ -1,0 +1,57 @@
+"""Runs a function in a process of its own that is killed (SIGKILL) right before its n-th call that changes the disk.
+
+Every n leaves the disk as a real crash there would: with all that was done before, and nothing after.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["pulumi", "tests.faults.crash", "tests.engine.runs", "tests.engine.world"])
+_CALLS = ((os, "open"), (os, "write"), (os, "fsync"), (os, "replace"), (os, "unlink"), (subprocess, "Popen"))
+
+
+def run(work: Callable[..., object], *arguments: object, die_at: int | None = None, within_s: float = 60) -> bool:
+    """Whether it was killed; False when it ended before the n-th call. AssertionError when it failed by itself."""
+    return _run(work, arguments, die_at, within_s)[0]
+
+
+def calls(work: Callable[..., object], *arguments: object, within_s: float = 60) -> int:
+    """How many calls there are to be killed at."""
+    killed, count = _run(work, arguments, None, within_s)
+    assert not killed
+    return count
+
+
+def _run(
+    work: Callable[..., object], arguments: tuple[object, ...], die_at: int | None, within_s: float
+) -> tuple[bool, int]:
+    made = _context.Value("i", 0, lock=False)
+    child = _context.Process(target=_main, args=(work, arguments, die_at, made))
+    child.start()
+    child.join(within_s)
+    assert child.exitcode in (0, -signal.SIGKILL), f"ended with {child.exitcode}"
+    killed = child.exitcode != 0
+    child.close()
+    return killed, made.value
+
+
+def _main(work: Callable[..., object], arguments: tuple[object, ...], die_at: int | None, made: Any) -> None:
+    def counted(real: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            made.value += 1
+            if made.value == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        return call
+
+    for module, name in _CALLS:
+        setattr(module, name, counted(getattr(module, name)))
+    work(*arguments)

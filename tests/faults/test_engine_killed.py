@@ -1,0 +1,155 @@
+"""The engine killed before every call that changes the disk: the same command again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pulumi
+import pytest
+
+from tests.engine.runs import Site, servers
+from tests.engine.world import Box, Thing, World, told
+from tests.faults import crash
+
+SEED = 7
+pytestmark = pytest.mark.timeout(3600 if os.environ.get("CROWDSTACK_SOAK") == "1" else 120)
+FULL = os.environ.get("CROWDSTACK_SOAK") == "1"
+
+
+def first_version() -> None:
+    old = Thing("kept", colour="red")
+    Thing("changed", colour="blue", parts={"of": old.password})
+    Thing("replaced", colour="red", shape="round")
+    Box("dropped", colour="grey")
+    pulumi.export("password", old.password)
+
+
+def second_version() -> None:
+    old = Thing("kept", colour="red")
+    Thing("changed", colour="green", parts={"of": old.password})
+    Thing("replaced", colour="red", shape="square")
+    Box("new", colour="white")
+    pulumi.export("password", old.password)
+
+
+def up_first(root: Path) -> None:
+    World(root).up(first_version)
+
+
+def up_second(root: Path) -> None:
+    World(root).up(second_version)
+
+
+def destroy(root: Path) -> None:
+    World(root).engine.destroy()
+
+
+def points(work: Callable[[Path], None], prepared: Path, scratch: Path) -> list[int]:
+    """Where to kill: everywhere in full size, else a seeded sample. `scratch` is used up."""
+    every = range(1, crash.calls(work, fresh(prepared, scratch)) + 1)
+    assert len(every) > 20
+    return list(every) if FULL else sorted(random.Random(SEED).sample(every, 4))
+
+
+def fresh(prepared: Path, scratch: Path) -> Path:
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(prepared, scratch)
+    return scratch
+
+
+def settled(root: Path, names: set[str]) -> None:
+    """One thing per resource, the state names exactly these, nothing is pending, a preview says there is nothing to do."""
+    world = World(root)
+    things = {thing["urn"].split("::")[-1]: path.name for path, thing in world.kind.things().items()}
+    assert set(things) == names
+    assert len(world.kind.things()) == len(names)
+    stated = {
+        found["urn"].split("::")[-1]: found["id"] for found in world.resources() if found["type"].endswith(":Thing")
+    }
+    assert stated == things
+    assert world.state()["deployment"]["pending_operations"] == []
+    assert not [found for found in world.resources() if found.get("delete")]
+
+
+def gone(root: Path) -> None:
+    world = World(root)
+    assert world.kind.things() == {}
+    assert world.engine.outputs() is None
+    assert list(world.stack.glob("state*")) == []
+
+
+FIRST = {"kept", "changed", "replaced", "dropped-thing"}
+SECOND = {"kept", "changed", "replaced", "new-thing"}
+
+
+@pytest.mark.parametrize("command", ["up", "change", "destroy"])
+def test_killed_at_every_write_the_same_command_converges(tmp_path: Path, command: str) -> None:
+    prepared, scratch = tmp_path / "prepared", tmp_path / "scratch"
+    World(prepared)
+    if command != "up":
+        assert not crash.run(up_first, prepared)
+    work = {"up": up_first, "change": up_second, "destroy": destroy}[command]
+    for at in points(work, prepared, scratch):
+        root = fresh(prepared, scratch)
+        crash.run(work, root, die_at=at)
+        assert not crash.run(work, root), f"killed at {at}"
+        if command == "destroy":
+            gone(root)
+        else:
+            settled(root, FIRST if command == "up" else SECOND)
+
+
+def test_killed_at_every_write_of_up_destroy_leaves_nothing(tmp_path: Path) -> None:
+    prepared, scratch = tmp_path / "prepared", tmp_path / "scratch"
+    World(prepared)
+    for at in points(up_first, prepared, scratch):
+        root = fresh(prepared, scratch)
+        crash.run(up_first, root, die_at=at)
+        assert not crash.run(destroy, root)
+        gone(root)
+
+
+# ------------------------------------------------------------------------------------------------ the real server
+
+
+def up_run(root: Path) -> None:
+    Site(root).up()
+
+
+def change_run(root: Path) -> None:
+    Site(root).up(title="Which beast?")
+
+
+def destroy_run(root: Path) -> None:
+    Site(root).engine.destroy()
+
+
+def test_killed_anywhere_there_is_one_server_and_in_the_end_none(tmp_path: Path) -> None:
+    """Up, change, destroy of a run's stack, each killed at a seeded moment and given again: one server, then none."""
+    dice = random.Random(SEED)
+    rounds = 60 if FULL else 2
+    (tmp_path / "counted").mkdir()
+    most = {work: crash.calls(work, tmp_path / "counted") for work in (up_run, change_run, destroy_run)}
+    adopted = 0
+    for number in range(rounds):
+        root = tmp_path / str(number)
+        root.mkdir()
+        site = Site(root)
+        for work in (up_run, change_run):
+            crash.run(work, root, die_at=dice.randint(1, most[work]))
+            before = servers(site)
+            assert len(before) <= 1
+            assert not crash.run(work, root)
+            assert len(servers(site)) == 1
+            adopted += servers(site) == before
+            assert told(site.engine.preview(site.program(site.inputs(title=site.server_json()["title"])))) == []
+        crash.run(destroy_run, root, die_at=dice.randint(1, most[destroy_run]))
+        assert not crash.run(destroy_run, root)
+        assert servers(site) == []
+        assert not site.run.server_config.exists()
+        assert site.engine.outputs() is None
+    assert adopted, "no round found a server that a killed command had started"
