@@ -623,11 +623,13 @@
       throw ended;
     };
 
+    /** What became of the last unit, then this. @param {State} state */
+    const afterwards = (state) => (outcome ? `${outcome[1].text || TEXTS[outcome[0]][1]} ${TEXTS[state][1]}` : TEXTS[state][1]);
+
     /** @param {Frame} frame @returns {never} */
     const finish = (frame) => {
       const [state, title] = ENDINGS[frame.reason] || ENDINGS.closed;
-      const before = outcome ? `${outcome[1].text || TEXTS[outcome[0]][1]} ` : "";
-      return end(state, { title, text: before + TEXTS[state][1], completion: String((frame.completion && frame.completion.message) || "") });
+      return end(state, { title, text: afterwards(state), completion: String((frame.completion && frame.completion.message) || "") });
     };
 
     const pageBundle = () => {
@@ -891,7 +893,7 @@
           if (frame.type === "done") finish(frame);
           else if (frame.type === "reload") await reload();
           else if (frame.type === "wait") {
-            say("wait");
+            say("wait", { text: afterwards("wait") });
             await pause(frame.retry_s * 1000);
           } else end("fault", { text: `${TEXTS.fault[1]} (${frame.code || frame.type})` });
         }

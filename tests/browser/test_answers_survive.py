@@ -41,20 +41,25 @@ def answer(page: Any, label: str = "Negative") -> None:
 
 
 def kill_at_submit(page: Any, server: Running, *, committed: bool) -> None:
-    """From now on the server dies by SIGKILL in the middle of a submit: before it heard of it, or with the answer on its disk."""
+    """The next submit kills the server by SIGKILL: before it heard of it, or with the answer on its disk."""
+    dead: list[bool] = []
+
+    def die() -> None:
+        dead.append(True)
+        server.kill()
 
     def between(ws: Any) -> None:
         upstream = ws.connect_to_server()
 
         def from_page(text: str | bytes) -> None:
-            if frame(text)["type"] == "submit" and not committed:
-                server.kill()
+            if frame(text)["type"] == "submit" and not committed and not dead:
+                die()
             else:
                 upstream.send(text)
 
         def from_server(text: str | bytes) -> None:
-            if frame(text)["type"] == "accepted" and committed:
-                server.kill()
+            if frame(text)["type"] == "accepted" and committed and not dead:
+                die()
             else:
                 ws.send(text)
 
@@ -82,7 +87,6 @@ def test_an_answer_whose_server_is_killed_during_submit_is_stored_once_and_the_p
         page = context.new_page()
     server.start()
     if then == "reloads":
-        page.unroute_all()
         page.reload()
     elif then != "waits":
         page.goto(server.link())

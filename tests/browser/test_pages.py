@@ -22,12 +22,12 @@ Start = Callable[..., Running]
 
 FORM = """<!doctype html><html><head><script src="/client.js"></script></head><body><p id="text"></p>
 <form>
-  <input name="name"> <input name="age" type="number"> <label><input name="sure" type="checkbox"> sure</label>
+  <input name="name"> <input name="age" type="number" step="any"> <label><input name="sure" type="checkbox"> sure</label>
   <input name="colours" type="checkbox" value="red"> <input name="colours" type="checkbox" value="blue">
   <select name="size"><option value="s">s</option><option value="l">l</option></select> <textarea name="why"></textarea>
   <button id="go">Send</button>
 </form>
-<button id="skip" onclick="0">Skip</button>
+<button id="skip">Skip</button>
 <script>
   let task;
   crowdstack.run((given) => {
