@@ -399,5 +399,6 @@ def application(server: TaskServer) -> Application:
 
 def _log_request(handler: RequestHandler) -> None:
     status = handler.get_status()
-    level = logging.INFO if status < 500 else logging.ERROR
+    quiet = handler.request.path == "/healthz"  # asked twice a second while somebody watches
+    level = logging.ERROR if status >= 500 else logging.DEBUG if quiet else logging.INFO
     log.log(level, "%s %s %d", handler.request.method, handler.request.path, status)
