@@ -151,7 +151,7 @@ def _verdict_command(verdict: Verdict, meaning: str) -> click.Command:
             else:
                 chosen = [_one_of(_submissions(project, unit), submission) for unit in unit_ids]
             _judge(project, chosen, verdict, reason)
-        out(f"{len(chosen)} submissions: {verdict.value}")
+        out(f"{verdict.status.value}: {len(chosen)} submission{'' if len(chosen) == 1 else 's'}")
 
     example = f"crowdstack units {verdict.value} --all"
     if verdict is not Verdict.APPROVE:
