@@ -156,6 +156,7 @@ class Variables:
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -288,6 +289,11 @@ class _Composer:
 
 def parse(text: str, file: str, *, source: int = 0, variables: Variables | None = None) -> Node:
     """The tree of one YAML or JSON text. SpecError with all faults of the text."""
+    if strange := _CONTROL.search(text):
+        line, column = text.count("\n", 0, strange.start()) + 1, strange.start() - text.rfind("\n", 0, strange.start())
+        refuse(
+            [located(Place(source, file, line, column), (), f"the character {strange[0]!a} does not belong in a spec")]
+        )
     parser = _Parser(text)
     try:
         composer = _Composer(_events(parser), file, source, variables)

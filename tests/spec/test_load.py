@@ -48,6 +48,13 @@ def test_what_could_surprise_is_refused(text: str) -> None:
         parse(text, "f")
 
 
+@pytest.mark.parametrize("letter", ["\0", "\x07", "\x1b", "\x7f", "\ufffe"])
+def test_a_control_character_is_told_with_its_place(letter: str) -> None:
+    with pytest.raises(SpecError, match="does not belong in a spec") as raised:
+        parse(f"a: 1\nb: x{letter}y\n", "f")
+    assert raised.value.problems[0].where == "f:2:5"
+
+
 def test_all_duplicate_keys_and_tags_are_told_together() -> None:
     with pytest.raises(SpecError) as raised:
         parse("a: 1\na: 2\nb: !x 3\nb: 4\n", "f")
@@ -94,7 +101,7 @@ def test_a_plain_variable_may_be_a_number_and_a_quoted_one_is_text() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet="ab:- \n\t[]{}&*!|>'\"#%@`,?\\0~.$é", max_size=60))
+@given(st.text(alphabet="ab:- \n\t[]{}&*!|>'\"#%@`,?\\0~.$é\0\r\ufeff\u2028", max_size=60))
 def test_any_text_gives_a_tree_or_a_spec_error(text: str) -> None:
     try:
         parse(text, "f").plain()

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from crowdstack import assets
-from crowdstack.errors import SpecError
+from crowdstack.errors import Problem, SpecError
 from crowdstack.spec import answers_schema, build_bundle, load_items
 from crowdstack.spec.check import checked
-from crowdstack.spec.load import Document, Node, load
+from crowdstack.spec.load import Document, Node, Variables, load, parse
 
 EXAMPLES = sorted(assets.folder("examples").glob("*/*.yaml"))
 FULL = os.environ.get("CROWDSTACK_SOAK") == "1"
@@ -130,3 +130,19 @@ def test_every_error_names_the_mutated_line(example: Path) -> None:
                 }
                 assert named & mutation.lines, f"{mutation.path} {mutation.name}: {problem}"
     assert refused > 100
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_text_cut_or_spoilt_anywhere_ends_in_a_spec_error_or_is_valid(example: Path) -> None:
+    dice = random.Random(f"{SEED} text {example.name}")
+    text = example.read_text()
+    told: list[Problem] = []
+    for _ in range(2000 if FULL else 150):
+        at, size = dice.randrange(len(text)), dice.randrange(1, 12)
+        put = dice.choice(["", "x", ":", "\n", "\t", "[", "}", '"', "&a", "*a", "- ", "!", "\x00", "\r", "é", "${X}"])
+        try:
+            checked(Document(parse(text[:at] + put + text[at + size :], "f", variables=Variables({})), example))
+        except SpecError as fault:
+            told += fault.problems
+    assert len(told) > 50
+    assert all(problem.where.startswith("f:") and problem.message for problem in told)
