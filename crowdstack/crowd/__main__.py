@@ -1,6 +1,7 @@
 """`python -m crowdstack.crowd --folder F`: play the crowd of F/crowd.json. Started and stopped by the mock provider.
 
-Exit 0 when nothing is left for anybody or on SIGTERM, 9 when another process plays this crowd; killed, start it again.
+Exit 0 when nothing is left for anybody or on SIGTERM, 6 when there is no crowd.json, 9 when another process plays this
+crowd. While it plays, F/crowd.process.json says which process it is. Killed, start it again.
 """
 
 from __future__ import annotations

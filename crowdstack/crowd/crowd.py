@@ -19,7 +19,7 @@ from crowdstack.crowd.journal import Journal
 from crowdstack.crowd.replay import recorded_workers
 from crowdstack.crowd.site import Site
 from crowdstack.crowd.worker import Worker
-from crowdstack.errors import LockHeld
+from crowdstack.errors import LockHeld, NotFound
 from crowdstack.folder import write_private
 from crowdstack.wire.configs import CrowdConfig
 
@@ -30,10 +30,10 @@ async def play(folder: Path) -> Counter[str]:
     """Run the crowd of `folder` to its end; how many workers ended for which reason.
 
     Cancelled, it leaves as it would if it were killed, only sooner: what workers saw accepted is in the journal.
-    LockHeld if another process plays it.
+    LockHeld if another process plays it, NotFound if it was called off.
     """
     with _alone(folder):
-        config = CrowdConfig.from_bytes((folder / "crowd.json").read_bytes())
+        config = _config(folder)
         people: Sequence[Conduct] = recorded_workers(config) if config.kind == "replay" else bots(config)
         journal = Journal(folder / "journal.jsonl")
         site = Site(config, connections=config.workers)
@@ -64,6 +64,13 @@ async def _all_of(workers: Sequence[Worker], *, at_a_time: int) -> Counter[str]:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
     return endings
+
+
+def _config(folder: Path) -> CrowdConfig:
+    try:
+        return CrowdConfig.from_bytes((folder / "crowd.json").read_bytes())
+    except FileNotFoundError as fault:
+        raise NotFound("there is no crowd to play (any more)", where=str(folder)) from fault
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from random import Random
 
 import pytest
 
+from crowdstack.process import ProcessId, identify
 from tests.crowd.town import Town, ended_at_last, offer, open_study, until, write_recording
 
 FULL = os.environ.get("CROWDSTACK_SOAK") == "1"
@@ -43,7 +45,7 @@ async def ended(process: subprocess.Popen[bytes], *, within_s: float) -> int:
     return int(process.returncode)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(5 if FULL else 1))
 async def test_whatever_is_killed_each_answer_is_taken_once_under_the_receipt_seen(tmp_path: Path, seed: int) -> None:
     random = Random(seed)
     town = Town(tmp_path)
@@ -88,6 +90,8 @@ async def test_a_stopped_crowd_leaves_with_zero_and_the_next_one_goes_on(tmp_pat
             second = town.crowd_process()
             started.append(second)
             assert await ended(second, within_s=20) == 9
+            playing = ProcessId.from_json(json.loads((town.run.crowd / "crowd.process.json").read_bytes()))
+            assert playing == identify(started[0].pid)
             started[0].send_signal(signal.SIGTERM)
             assert await ended(started[0], within_s=10) == 0
             third = town.crowd_process()
@@ -95,3 +99,10 @@ async def test_a_stopped_crowd_leaves_with_zero_and_the_next_one_goes_on(tmp_pat
             assert await ended(third, within_s=60) == 0
     assert town.assert_journal_is_inbox() == 200
     assert "already at work" in (town.run.crowd / "crowd.log").read_text()
+
+
+async def test_a_crowd_that_was_called_off_ends_at_once(tmp_path: Path) -> None:
+    town = Town(tmp_path)
+    with ended_at_last(town.crowd_process()) as started:
+        assert await ended(started[0], within_s=20) == 6
+    assert "no crowd to play" in (town.run.crowd / "crowd.log").read_text()
