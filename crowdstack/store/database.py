@@ -106,7 +106,13 @@ class Database:
 def connect(path: Path) -> peewee.SqliteDatabase:
     return peewee.SqliteDatabase(
         str(path),
-        pragmas=(("journal_mode", "wal"), ("synchronous", "full"), ("foreign_keys", 1)),
+        pragmas=(
+            ("journal_mode", "wal"),
+            ("synchronous", "full"),
+            ("foreign_keys", 1),
+            ("cache_size", -16_000),
+            ("temp_store", "memory"),
+        ),
         timeout=5,
         thread_safe=False,  # ours is the lock: one connection for all threads
         check_same_thread=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -17,7 +18,7 @@ from crowdstack.store.effects import Effects, raw_text
 from crowdstack.store.tables import utc_text, utc_time
 
 # What a table or the codec says of a value it cannot hold. A locked or full database is not among them.
-_REFUSALS = (peewee.IntegrityError, peewee.DataError, peewee.InterfaceError, peewee.ProgrammingError,
+_REFUSALS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError,
              ValueError, TypeError, OverflowError)  # fmt: skip
 
 
@@ -42,26 +43,8 @@ class Events(Subject):
             fresh = _after(have, batch)
             if not fresh:
                 return 0
-            effects = Effects(db, run, batch.cursor, again=batch.again)
-            news = sum(self._take(db, run, batch.cursor, effects, event) for event in fresh)
+            news = _take(db, run, batch, fresh)
             _move_cursor(db, run, batch.cursor)
-        return news
-
-    def _take(
-        self, db: peewee.Database, run: RunId, inbox: Cursor, effects: Effects, event: Event | Unreadable
-    ) -> bool:
-        """Apply one event, or set it aside so that the others go on."""
-        if isinstance(event, Unreadable):
-            _quarantine(db, run, inbox, event)
-            return True
-        db.execute_sql("SAVEPOINT event")
-        try:
-            news = effects.apply(event)
-        except _REFUSALS as fault:
-            db.execute_sql("ROLLBACK TO event")
-            _quarantine(db, run, inbox, Unreadable(seq=event.seq, raw=raw_text(event), error=str(fault)))
-            news = True
-        db.execute_sql("RELEASE event")
         return news
 
     def quarantined(self, run: RunId) -> int:
@@ -101,18 +84,40 @@ def _after(have: Cursor | None, batch: Batch) -> Sequence[Event | Unreadable]:
     return batch.events[have.seq - batch.before.seq :]
 
 
+def _take(db: peewee.Database, run: RunId, batch: Batch, events: Sequence[Event | Unreadable]) -> int:
+    """Apply them, or if one cannot be stored each by itself, that one set aside; how many were news."""
+    db.execute_sql("SAVEPOINT events")
+    try:
+        effects = Effects(db, run, batch.cursor, again=batch.again)
+        news = sum(effects.apply(event) if isinstance(event, Event) else _refuse(event) for event in events)
+    except _REFUSALS as fault:
+        db.execute_sql("ROLLBACK TO events")
+        if len(events) > 1:
+            news = sum(_take(db, run, batch, [event]) for event in events)
+        else:
+            _quarantine(db, run, batch.cursor, events[0], str(fault))
+            news = 1
+    db.execute_sql("RELEASE events")
+    return news
+
+
+def _refuse(event: Unreadable) -> bool:
+    raise ValueError(event.error)
+
+
 def _move_cursor(db: peewee.Database, run: RunId, to: Cursor) -> None:
     tables.Cursor.replace(run=run, inbox=to.inbox, epoch=to.epoch, seq=to.seq, chain=to.chain).execute(db)
 
 
-def _quarantine(db: peewee.Database, run: RunId, inbox: Cursor, entry: Unreadable) -> None:
+def _quarantine(db: peewee.Database, run: RunId, inbox: Cursor, entry: Event | Unreadable, error: str) -> None:
+    raw = entry.raw if isinstance(entry, Unreadable) else raw_text(entry)
+
     def storable(text: str) -> str:
         return text.encode("utf-8", "backslashreplace").decode()
 
     tables.Quarantine.insert(
-        run=run, inbox=inbox.inbox, epoch=inbox.epoch, seq=entry.seq,
-        raw=storable(entry.raw), error=storable(entry.error),
-    ).execute(db)  # fmt: skip
+        run=run, inbox=inbox.inbox, epoch=inbox.epoch, seq=entry.seq, raw=storable(raw), error=storable(error)
+    ).execute(db)
 
 
 def forget_offers(db: peewee.Database, generation: int) -> None:

@@ -57,9 +57,13 @@ def open_run(store: Store, *names: str, repeats: int = 1, fresh: bool = False, d
 
 def offered(store: Store, run: Run) -> list[UnitId]:
     """Tell a server of everything that it is to be told; the units it can give out by that."""
-    _, units, drop = store.unoffered(run.id, 1000)
-    store.mark_offered(run.id, units, drop)
-    return [unit.unit for unit in units]
+    told: list[UnitId] = []
+    while True:
+        _, units, drop = store.unoffered(run.id, 500)
+        if not units and not drop:
+            return told
+        store.mark_offered(run.id, units, drop)
+        told += [unit.unit for unit in units]
 
 
 @dataclass
