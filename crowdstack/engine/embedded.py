@@ -104,11 +104,10 @@ def _run(program: Program, deployment: Deployment, *, preview: bool) -> None:
 
     try:
         asyncio.run(main())
+    except CrowdstackError:
+        raise
     except Exception as fault:
-        if monitor.fault is not None:
-            raise monitor.fault from None
-        if isinstance(fault, CrowdstackError):
-            raise
-        raise StepFailed("the stack program failed", why=f"{type(fault).__name__}: {fault}") from fault
+        if monitor.fault is None:
+            raise StepFailed("the stack program failed", why=f"{type(fault).__name__}: {fault}") from fault
     if monitor.fault is not None:
         raise monitor.fault

@@ -25,8 +25,7 @@ _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 
 # What the SDK may rely on. Without output values it awaits inputs itself and sends what they came to.
-_FEATURES = (wire.RESOURCE_MONITOR_FEATURE_SECRETS, wire.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS)
-_FEATURE_NAMES = ("secrets", "aliasSpecs")
+_FEATURES = ("secrets", "aliasSpecs")
 
 # Options that this engine does not carry out, by field of the request. Refused, never ignored.
 _NOT_SERVED = {
@@ -86,10 +85,12 @@ class Monitor:
         return self._guarded(self._register_outputs, request)
 
     def GetDeploymentInfo(self, request: empty_pb2.Empty) -> wire.DeploymentInfo:
-        return wire.DeploymentInfo(supportedFeatures=_FEATURES, dryRun=self._preview)
+        """Asked by newer SDKs only; older ones ask for each feature by name."""
+        features = (wire.RESOURCE_MONITOR_FEATURE_SECRETS, wire.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS)
+        return wire.DeploymentInfo(supportedFeatures=features, dryRun=self._preview)
 
     def SupportsFeature(self, request: wire.SupportsFeatureRequest) -> wire.SupportsFeatureResponse:
-        return wire.SupportsFeatureResponse(hasSupport=request.id in _FEATURE_NAMES)
+        return wire.SupportsFeatureResponse(hasSupport=request.id in _FEATURES)
 
     def SignalAndWaitForShutdown(self, request: empty_pb2.Empty) -> empty_pb2.Empty:
         return empty_pb2.Empty()

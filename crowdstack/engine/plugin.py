@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from crowdstack.engine.values import UNKNOWN, Properties, differing
@@ -37,11 +37,11 @@ class Diff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A resource as it is in the world."""
+    """A resource as it is in the world. Secrets are in clear here, so it never prints them."""
 
     id: str
-    inputs: Properties
-    outputs: Properties
+    inputs: Properties = field(repr=False)
+    outputs: Properties = field(repr=False)
 
 
 class ResourceType(Protocol):

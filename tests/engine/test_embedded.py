@@ -380,3 +380,17 @@ def test_only_one_command_at_a_time_changes_a_stack(world: World) -> None:
     assert "held by" in str(found[0])
     assert "since" in str(found[0])
     world.engine.destroy()  # free again
+
+
+def test_a_lock_file_without_a_living_holder_holds_nothing(world: World) -> None:
+    world.stack.mkdir()
+    (world.stack / "lock").write_text('{"pid": 1, "host": "elsewhere", "since": "ever", "command": "init"}')
+    world.up(one_thing)
+    assert list(world.things()) == ["first"]
+
+
+def test_the_cause_of_a_failed_step_is_kept(world: World) -> None:
+    world.kind.broken = {"red"}
+    with pytest.raises(StepFailed) as failed:
+        world.up(one_thing)
+    assert isinstance(failed.value.__cause__, Refused)
