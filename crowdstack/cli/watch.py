@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from crowdstack.cli import render
 from crowdstack.cli.interrupts import Deadline, Interrupts
 from crowdstack.cli.session import say
-from crowdstack.errors import CrowdstackError, TimedOut
+from crowdstack.errors import CrowdstackError, Refused, TimedOut
 
 if TYPE_CHECKING:
     from crowdstack.deploy import Status
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.5
 SPEAK_S = 5.0  # without a terminal: a line this often at most
-RESTARTS = 3  # of a reconciler that dies while it is watched
+RESTARTS = 3  # in a row, of a reconciler that dies while it is watched
+STEADY = 3  # looks in a row that must find it alive before its deaths are forgotten
 
 GONE = ("destroyed", "absent", "not deployed")
 
@@ -117,10 +118,10 @@ def watch(
 ) -> Status:
     """Look until `until` holds or Ctrl-C asks to let go (`interrupts.asked`); the last look.
 
-    A reconciler that has ended before is started again, a few times; then its note is the error.
+    A reconciler that has ended before is started again; if it ends again and again, its note is the error.
     TimedOut at the deadline: the run goes on.
     """
-    pace, missed, restarts = Pace(), 0, 0
+    pace, missed, found, restarts = Pace(), 0, 0, 0
     with screen(color=color) as shown:
         while True:
             now = project.status()
@@ -128,6 +129,8 @@ def watch(
             if until(now) or interrupts.asked:
                 return now
             missed = 0 if now.loop_running or now.state in GONE else missed + 1
+            found = found + 1 if now.loop_running else 0
+            restarts = 0 if found == STEADY else restarts
             if missed == 2:  # once may be the moment between its last word and the run's end
                 if restarts == RESTARTS:
                     raise CrowdstackError(
@@ -136,7 +139,10 @@ def watch(
                         hint="crowdstack logs loop, then crowdstack resume",
                     )
                 missed, restarts = 0, restarts + 1
-                project.start_loop()
+                try:
+                    project.start_loop()
+                except Refused as fault:
+                    say(render.error(fault))
             if deadline.passed:
                 raise TimedOut(
                     f"{now.run} is {now.state}: {now.done} of {now.target} done when the time was over",
