@@ -134,6 +134,8 @@ class Variables:
 
     def fill(self, text: str) -> str:
         """`text` with each `${NAME}` replaced (`$${` stays a plain `${`). ValueError says why one cannot be."""
+        if "${" not in text:
+            return text
         return _VARIABLE.sub(lambda match: f"${{{match[2]}}}" if match[1] else self._lookup(match[2]), text)
 
     def _lookup(self, name: str) -> str:
@@ -267,20 +269,17 @@ class _Composer:
         self.count(1, event.start_mark)
         if event.tag is not None:
             self.fault(event.start_mark, f"the tag {event.tag} is not allowed: a spec holds plain values only")
-        self.check_text(event)
+        if flaw := flaw_of_text(event.value):
+            self.fault(event.start_mark, f"the key holds {flaw}")
         return str(event.value)
 
-    def check_text(self, event: Any) -> None:
-        flaw = flaw_of_text(event.value)
-        if flaw:
-            self.fault(event.start_mark, f"the text holds {flaw}")
-
     def scalar(self, event: Any) -> Any:
-        self.check_text(event)
+        text = event.value
         try:
-            text = self.variables.fill(event.value) if self.variables else event.value
-            if text != event.value and (flaw := flaw_of_text(text)):
-                raise ValueError(f"the value put in for {event.value} holds {flaw}")
+            if self.variables:
+                text = self.variables.fill(text)
+            if flaw := flaw_of_text(text):
+                raise ValueError(f"the text holds {flaw}")
             return resolve(text) if event.implicit[0] else text
         except ValueError as fault:
             self.fault(event.start_mark, str(fault))
@@ -296,7 +295,7 @@ def parse(text: str, file: str, *, source: int = 0, variables: Variables | None 
         )
     parser = _Parser(text)
     try:
-        composer = _Composer(_events(parser), file, source, variables)
+        composer = _Composer(iter(parser.get_event, None), file, source, variables)
         try:
             return _one_document(composer)
         except yaml.YAMLError as fault:
@@ -306,11 +305,6 @@ def parse(text: str, file: str, *, source: int = 0, variables: Variables | None 
             raise
     finally:
         parser.dispose()
-
-
-def _events(parser: Any) -> Iterator[Any]:
-    while parser.check_event():
-        yield parser.get_event()
 
 
 def _one_document(composer: _Composer) -> Node:
