@@ -120,6 +120,19 @@ def locks(folder: Path, table: str) -> Finding:
     return Finding("ok", "locks", ", ".join(holders) or "none is held")
 
 
+def _disk_of(folder: Path) -> Finding:
+    usage = shutil.disk_usage(folder)
+    return disk(usage.free, usage.total)
+
+
+def folder_findings(folder: Path) -> Iterable[Finding]:
+    yield _disk_of(folder)
+    yield clock(time.time(), _newest(folder))
+    yield privacy(folder)
+    if PROC_LOCKS.exists():
+        yield locks(folder, PROC_LOCKS.read_text())
+
+
 def _newest(folder: Path) -> float:
     return max((path.lstat().st_mtime for path in (folder, *folder.glob("*"))), default=0.0)
 
@@ -161,21 +174,14 @@ def doctor(session: Session, spec: Path | None, form: str) -> int:
     findings = [python_version(), sqlite_version(), descriptors(), free_port()]
     try:
         with session.project(spec) as project:
-            folder = project.folder.root
-            findings += [_disk_of(folder), clock(time.time(), _newest(folder)), privacy(folder)]
-            if PROC_LOCKS.exists():
-                findings.append(locks(folder, PROC_LOCKS.read_text()))
-            findings += run_findings(project)
+            if not project.folder.root.exists():
+                raise errors.NotFound(f"nothing was ever up in {project.folder.root}")
+            findings += [*folder_findings(project.folder.root), *run_findings(project)]
     except errors.NotFound as nothing:
         findings += [_disk_of(Path.cwd()), Finding("ok", "run", nothing.what)]
     rows = [(f.level, f.what, f.found, f.now) for f in findings]
     out(render.records(("level", "what", "found", "now"), rows, form))
     return 1 if any(f.level == "fail" for f in findings) else 0
-
-
-def _disk_of(folder: Path) -> Finding:
-    usage = shutil.disk_usage(folder)
-    return disk(usage.free, usage.total)
 
 
 COMMANDS = (doctor,)

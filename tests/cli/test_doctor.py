@@ -116,3 +116,11 @@ def test_doctor_works_where_nothing_is(call: Call) -> None:
     said = call("doctor", world=world)
     assert said.code == 0
     assert "no live stack here" in said.out
+
+
+def test_doctor_looks_at_a_spec_that_was_never_up_and_makes_nothing(call: Call, tmp_path: Path) -> None:
+    world = World(folder=Folder(tmp_path / "state"))
+    said = call("doctor", world=world)
+    assert said.code == 0
+    assert "nothing was ever up" in said.out
+    assert not (tmp_path / "state").exists()
