@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING
 
 from crowdstack import assets, deploy, process, tokens
 from crowdstack.deploy import Preview, Status
+from crowdstack.engine.detached import DetachedLauncher, prove
 from crowdstack.engine.embedded import EmbeddedEngine
-from crowdstack.engine.launcher import DetachedLauncher, InProcessLauncher, prove, reachable
+from crowdstack.engine.inside import InProcessLauncher
+from crowdstack.engine.launcher import reachable
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Busy, NotFound, Refused, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private

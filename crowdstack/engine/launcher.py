@@ -1,38 +1,20 @@
-"""Task servers as processes: started, found again, told of new settings, stopped. Called by the plugin's TaskServer.
+"""The launcher: what the TaskServer resource needs of the machine it runs on, and what its two kinds share.
 
-Who runs is told by a kernel lock, `server.lock` of the run's folder: the launcher takes it, the server inherits it and
-holds it until it dies. So there are never two servers of a run, however a launcher was cut off. That it is the right
-one, with the settings that were asked for, is proven by `/healthz`.
+`detached` starts servers as processes of their own, `inside` runs them in this process.
 """
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import hmac
-import http.client
-import json
-import os
 import re
-import secrets
-import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from crowdstack import process, tokens
-from crowdstack.errors import Refused, TimedOut
-from crowdstack.folder import Folder, RunFolder, private_folder, sync_folder, write_private
+from crowdstack.errors import Refused
+from crowdstack.folder import Folder, RunFolder
 from crowdstack.process import ProcessId
 from crowdstack.wire.configs import ServerConfig
 
-_PROOF_S = 3.0  # a server that is alive answers within this
-_LOG_TAIL = 2000
 RUN_PATTERN = r"[A-Za-z0-9_-]{1,200}"
 
 
@@ -60,186 +42,26 @@ class Launcher(Protocol):
         """No server of this run when this returns, and no server.json. Its inbox stays. A repeat does nothing."""
 
 
-class DetachedLauncher:
-    """Servers as processes of their own, which outlive the command that started them."""
-
-    def __init__(
-        self,
-        folder: Folder,
-        *,
-        command: Sequence[str] = ("-m", "crowdstack.server"),
-        start_s: float = 20.0,
-        grace_s: float = 10.0,
-    ) -> None:
-        self._folder = folder
-        self._command = command
-        self._start_s, self._grace_s = start_s, grace_s
-
-    def choose_port(self, run: str, host: str, wanted: int) -> int:
-        return _choose_port(_run_folder(self._folder, run), host, wanted)
-
-    def ensure(self, config: ServerConfig) -> Running:
-        run = _run_folder(self._folder, config.run)
-        private_folder(run.root)
-        raw = config.to_bytes()
-        if _read(run.server_config) != raw:
-            write_private(run.server_config, raw)
-        digest = tokens.config_digest(raw)
-        with _lock(run) as lock:
-            if lock is not None:
-                run.server_process.unlink(missing_ok=True)
-                arguments = [*self._command, "--run-folder", str(run.root), "--blobs", str(self._folder.blobs)]
-                process.spawn_detached(arguments, log=run.server_log, folder=run.root, hold=(lock,))
-        told = lock is not None  # a new server has read the new settings
-        for _ in process.polls(self._start_s):
-            there = _process(run)
-            if there is not None and prove(config, digest):
-                return Running(process=there, config=digest)
-            if there is not None and not told:
-                told = process.send_signal(there, signal.SIGHUP)
-            if not _runs(run):
-                raise Refused(
-                    f"the task server of {config.run} ended at its start", where=str(run.server_log), why=_tail(run)
-                )
-        raise TimedOut(
-            f"the task server of {config.run} did not answer on {config.host}:{config.port} within {self._start_s:g} s",
-            where=str(run.server_log),
-            why=_tail(run),
-            hint="look at its log; the same command tries again",
-        )
-
-    def find(self, run: str, config: str) -> Running | None:
-        folder = _run_folder(self._folder, run)
-        there, settings = _process(folder), _config(folder)
-        if there is None or settings is None:
-            return None
-        written = tokens.config_digest(settings.to_bytes())
-        if prove(settings, written):
-            return Running(process=there, config=written)
-        # Settings were written that the server was not told of: it lives, and what it goes by is not settled.
-        return Running(process=there, config=None) if prove(settings, config) else None
-
-    def stop(self, run: str) -> None:
-        folder = _run_folder(self._folder, run)
-        if not folder.root.exists():
-            return
-        if not self._ended(folder, signal.SIGTERM) and not self._ended(folder, signal.SIGKILL):
-            raise TimedOut(f"the task server of {run} does not end", where=str(folder.root), why=_tail(folder))
-        for path in (folder.server_config, folder.server_process, _lock_path(folder)):
-            path.unlink(missing_ok=True)
-        sync_folder(folder.root)
-
-    def _ended(self, run: RunFolder, number: signal.Signals) -> bool:
-        """Signal the server once it can be found, and wait until its lock is free; False when time is up."""
-        told = False
-        for _ in process.polls(self._grace_s):
-            process.reap()
-            if not _runs(run):
-                return True
-            there = _process(run)
-            if there is not None and not told:
-                told = process.send_signal(there, number)
-        return False
-
-
-class Server(Protocol):
-    """A task server of this process (crowdstack.server.TaskServer)."""
-
-    @property
-    def config_digest(self) -> str: ...
-    def reread(self, config: ServerConfig) -> None: ...
-
-
-Serve = Callable[[ServerConfig, RunFolder, Path], AbstractAsyncContextManager[Server]]
-
-
-class InProcessLauncher:
-    """Servers inside this process, each in a thread with a loop of its own, for authors' tests; they end with the process."""
-
-    def __init__(self, folder: Folder, serve: Serve) -> None:
-        self._folder = folder
-        self._serve = serve
-        self._served: dict[str, _Served] = {}
-
-    def choose_port(self, run: str, host: str, wanted: int) -> int:
-        return _choose_port(_run_folder(self._folder, run), host, wanted)
-
-    def ensure(self, config: ServerConfig) -> Running:
-        run = _run_folder(self._folder, config.run)
-        private_folder(run.root)
-        write_private(run.server_config, config.to_bytes())
-        served = self._served.get(config.run)
-        if served is not None and served.thread.is_alive():
-            asyncio.run_coroutine_threadsafe(served.reread(config), served.loop).result()
-        else:
-            self._served[config.run] = self._start(config, run)
-        return _here(self._served[config.run])
-
-    def find(self, run: str, config: str) -> Running | None:
-        served = self._served.get(run)
-        return None if served is None or not served.thread.is_alive() else _here(served)
-
-    def stop(self, run: str) -> None:
-        served = self._served.pop(run, None)
-        if served is not None and served.thread.is_alive():
-            served.loop.call_soon_threadsafe(served.over.set)
-            served.thread.join()
-        _run_folder(self._folder, run).server_config.unlink(missing_ok=True)
-
-    def _start(self, config: ServerConfig, run: RunFolder) -> _Served:
-        started: Future[_Served] = Future()
-
-        async def main() -> None:
-            async with self._serve(config, run, self._folder.blobs) as server:
-                served = _Served(server, threading.current_thread(), asyncio.get_running_loop(), asyncio.Event())
-                started.set_result(served)
-                await served.over.wait()
-
-        def body() -> None:
-            try:
-                asyncio.run(main())
-            except Exception as fault:
-                if started.done():
-                    raise
-                started.set_exception(fault)
-
-        threading.Thread(target=body, name=f"task server of {config.run}", daemon=True).start()
-        try:
-            return started.result()
-        except OSError as fault:
-            where = f"{config.host}:{config.port}"
-            raise Refused(f"the task server of {config.run} cannot start", where=where, why=fault.strerror) from fault
-
-
-@dataclass(frozen=True)
-class _Served:
-    server: Server
-    thread: threading.Thread
-    loop: asyncio.AbstractEventLoop
-    over: asyncio.Event
-
-    async def reread(self, config: ServerConfig) -> None:
-        self.server.reread(config)
-
-
-def _here(served: _Served) -> Running:
-    process_id = process.identify(os.getpid())
-    assert process_id is not None
-    return Running(process=process_id, config=served.server.config_digest)
-
-
-def _run_folder(folder: Folder, run: str) -> RunFolder:
+def run_folder(folder: Folder, run: str) -> RunFolder:
     """The run's folder; Refused for an id that could lead to another place."""
     if not re.fullmatch(RUN_PATTERN, run):
         raise Refused(f"{run!r} is no run's id", hint="letters, digits, - and _")
     return folder.run(run)
 
 
-def _choose_port(run: RunFolder, host: str, wanted: int) -> int:
+def choose_port(run: RunFolder, host: str, wanted: int) -> int:
     if wanted:
         return wanted
-    before = _config(run)
+    before = read_config(run)
     return before.port if before and before.host == host else free_port(host)
+
+
+def read_config(run: RunFolder) -> ServerConfig | None:
+    """What server.json says; None when there is none."""
+    try:
+        return ServerConfig.from_bytes(run.server_config.read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def free_port(host: str) -> int:
@@ -255,69 +77,3 @@ def free_port(host: str) -> int:
 def reachable(host: str) -> str:
     """The address on which this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-
-
-def prove(config: ServerConfig, digest: str) -> bool:
-    """Whether the server on this port holds the run's control key and goes by the settings of this digest."""
-    nonce = secrets.token_urlsafe(24)
-    connection = http.client.HTTPConnection(reachable(config.host), config.port, timeout=_PROOF_S)
-    try:
-        connection.request("GET", "/healthz", headers={"X-Crowdstack-Nonce": nonce})
-        answer = connection.getresponse()
-        answer.read(1024)
-        proof = answer.getheader("X-Crowdstack-Proof") or ""
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-    expected = tokens.health_proof(config.keys["control"], nonce=nonce, run=config.run, config=digest)
-    return hmac.compare_digest(proof.encode(), expected.encode())
-
-
-def _lock_path(run: RunFolder) -> Path:
-    return run.root / "server.lock"
-
-
-@contextmanager
-def _lock(run: RunFolder) -> Iterator[int | None]:
-    """The run's server lock as a descriptor, or None when a server holds it."""
-    fd = os.open(_lock_path(run), os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-        else:
-            yield fd
-    finally:
-        os.close(fd)
-
-
-def _runs(run: RunFolder) -> bool:
-    with _lock(run) as lock:
-        return lock is None
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _config(run: RunFolder) -> ServerConfig | None:
-    raw = _read(run.server_config)
-    return None if raw is None else ServerConfig.from_bytes(raw)
-
-
-def _process(run: RunFolder) -> ProcessId | None:
-    """Who the server says it is, if that process lives. A stranger with its pid is not it."""
-    raw = _read(run.server_process)
-    found = None if raw is None else ProcessId.from_json(json.loads(raw))
-    return found if found is not None and process.alive(found) else None
-
-
-def _tail(run: RunFolder) -> str:
-    """The end of the server's log, for an error message."""
-    text = (_read(run.server_log) or b"").decode(errors="replace")
-    return text[-_LOG_TAIL:].strip() or "its log is empty"

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from crowdstack import process
-from crowdstack.engine.launcher import DetachedLauncher, InProcessLauncher, free_port
+from crowdstack.engine.detached import DetachedLauncher
+from crowdstack.engine.inside import InProcessLauncher
+from crowdstack.engine.launcher import free_port
 from crowdstack.errors import StepFailed
 from crowdstack.folder import Folder, private_folder
 from crowdstack.process import ProcessId
