@@ -638,7 +638,7 @@
     };
 
     /** @returns {Promise<never>} */
-    const reload = () => {
+    const reload = async () => {
       if (tab.get("reloaded") === pageBundle()) end("outdated"); // it did not help: no loop
       tab.set("reloaded", pageBundle());
       leaving = true;
@@ -753,7 +753,8 @@
           await pause(answer.retry_s * 1000);
         } else if (answer.code === "forbidden") {
           tab.remove("session");
-          end("forbidden");
+          const unsent = worker && outbox.safe && outbox.of(worker).length;
+          end("forbidden", unsent ? { text: `${TEXTS.forbidden[1]} Your answer is kept and will be sent then.` } : {});
         } else throw new Lost();
       }
     };

@@ -61,9 +61,8 @@ def running(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     def start(page: str | Path, rows: list[dict[str, Any]], **settings: Any) -> Running:
         one = Running(tmp_path / f"server-{len(started)}", page, rows, **settings)
         started.append(one)
-        one.start()
         return one
 
     yield start
     for one in started:
-        one.kill()
+        one.close()

@@ -12,8 +12,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -23,13 +24,14 @@ from crowdstack.assets import folder
 from crowdstack.folder import RunFolder, private_folder, write_private
 from crowdstack.model import EventKind, StudyState, Submitted
 from crowdstack.server.pool import now
-from crowdstack.server.server import TaskServer, serve
+from crowdstack.server.server import serve
 from crowdstack.tokens import PURPOSES, Signer, derive, link_claims, link_url
 from crowdstack.wire.configs import BundleFile, ServerConfig
 from crowdstack.wire.control import ItemData, UnitPut, parse_event
 
 CLIENT = folder("task_apps") / "client" / "client.js"
 STYLE = folder("task_apps") / "html" / "crowdstack.css"
+Rows = list[dict[str, Any]]
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
@@ -42,29 +44,45 @@ def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
     return found
 
 
-def _in_a_thread(job: Coroutine[Any, Any, None]) -> None:
-    """Playwright holds this thread's event loop."""
-    faults: list[BaseException] = []
+@contextmanager
+def serving(config: ServerConfig, run_folder: RunFolder, blobs: Path, rows: Rows) -> Iterator[None]:
+    """A server that offers `rows`, in a thread of its own: Playwright holds this one's event loop."""
+    ready = threading.Event()
+    stop: list[Callable[[], None]] = []
 
-    def run() -> None:
+    async def run() -> None:
+        async with serve(config, run_folder, blobs) as server:
+            over = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            stop.append(lambda: loop.call_soon_threadsafe(over.set))
+            pool = server.desk.pool
+            items = [ItemData(item=f"i{n}", data=row) for n, row in enumerate(rows)]
+            units = [UnitPut(unit=f"u-{n:020}", item=f"i{n}", attempt=1) for n in range(len(rows))]
+            assert await server.inbox.append(pool.offer(items, units, (), now()))
+            assert await server.inbox.append(pool.open_study("study-1", 100, StudyState.OPEN, now()))
+            ready.set()
+            await over.wait()
+
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(asyncio.run, run())
+        until(lambda: ready.is_set() or done.done())
         try:
-            asyncio.run(job)
-        except BaseException as fault:
-            faults.append(fault)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if faults:
-        raise faults[0]
+            yield
+        finally:
+            for each in stop:
+                each()
+            done.result()
 
 
 class Running:
-    def __init__(self, root: Path, page: str | Path, rows: list[dict[str, Any]], **settings: Any) -> None:
+    """A server and its folder: in a process of its own if it is `killable`, else in this one, which is quicker."""
+
+    def __init__(self, root: Path, page: str | Path, rows: Rows, *, killable: bool = False, **settings: Any) -> None:
         private_folder(root)
         self.folder = RunFolder(private_folder(root / "run"))
         self.blobs = private_folder(root / "blobs")
         self._process: subprocess.Popen[bytes] | None = None
+        self._here = ExitStack()
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             port = free.getsockname()[1]
         keys = {purpose: derive(b"r" * 32, "run-1", purpose) for purpose in PURPOSES}
@@ -91,7 +109,10 @@ class Running:
             **given,
         )
         self.set_page(page)
-        _in_a_thread(self._offer(rows))
+        self._here.enter_context(serving(self.config, self.folder, self.blobs, rows))
+        if killable:
+            self._here.close()
+            self.start()
 
     def set_page(self, page: str | Path) -> None:
         """Another task app: a new bundle in server.json."""
@@ -109,15 +130,8 @@ class Running:
         self.config = replace(self.config, bundle=bundle, files=files)
         write_private(self.folder.server_config, self.config.to_bytes())
 
-    async def _offer(self, rows: list[dict[str, Any]]) -> None:
-        async with serve(self.config, self.folder, self.blobs) as server:
-            items = [ItemData(item=f"i{n}", data=row) for n, row in enumerate(rows)]
-            units = [UnitPut(unit=f"u-{n:020}", item=f"i{n}", attempt=1) for n in range(len(rows))]
-            await _kept(server, server.desk.pool.offer(items, units, (), now()))
-            await _kept(server, server.desk.pool.open_study("study-1", 100, StudyState.OPEN, now()))
-
     def start(self) -> None:
-        """Listening on return."""
+        """After `kill`: listening on return."""
         self.folder.server_process.unlink(missing_ok=True)
         with self.folder.server_log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -130,10 +144,15 @@ class Running:
 
     def kill(self) -> None:
         """SIGKILL; gone on return."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def close(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+            self.kill()
+        self._here.close()
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -162,11 +181,6 @@ class Running:
 
     def answers(self) -> list[Any]:
         return [dict(each.answers) for each in self.submissions()]
-
-
-async def _kept(server: TaskServer, change: Any) -> None:
-    kept: Awaitable[bool] = server.inbox.append(change)
-    assert await kept
 
 
 def frame(text: str | bytes) -> dict[str, Any]:

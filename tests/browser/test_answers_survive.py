@@ -74,7 +74,7 @@ def kill_at_submit(page: Any, server: Running, *, committed: bool) -> None:
 def test_an_answer_whose_server_is_killed_during_submit_is_stored_once_and_the_page_says_so(
     running: Start, context: Any, committed: bool, then: str
 ) -> None:
-    server = demo(running)
+    server = demo(running, killable=True)
     page = context.new_page()
     kill_at_submit(page, server, committed=committed)
     page.goto(server.link())
@@ -97,7 +97,7 @@ def test_an_answer_whose_server_is_killed_during_submit_is_stored_once_and_the_p
 
 
 def test_with_storage_full_the_page_says_to_keep_it_open_and_still_delivers(running: Start, page: Any) -> None:
-    server = demo(running)
+    server = demo(running, killable=True)
     page.add_init_script("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }")
     kill_at_submit(page, server, committed=False)
     page.goto(server.link())
@@ -143,7 +143,7 @@ def test_where_sockets_are_blocked_an_answer_goes_by_post(running: Start, page: 
 
 
 def test_an_answer_given_offline_is_sent_when_the_network_is_back(running: Start, context: Any) -> None:
-    server = demo(running)
+    server = demo(running, killable=True)
     page = context.new_page()
     page.goto(server.link())
     page.get_by_text("The soup was cold.").wait_for()
@@ -202,7 +202,7 @@ def test_in_two_tabs_the_first_answer_counts_and_the_second_tab_says_so(running:
 
 
 def test_two_workers_in_one_browser_keep_their_answers_apart(running: Start, context: Any) -> None:
-    server = demo(running)
+    server = demo(running, killable=True)
     page = context.new_page()
     kill_at_submit(page, server, committed=False)
     page.goto(server.link("w1"))

@@ -81,7 +81,7 @@ def test_after_the_last_unit_the_completion_text_stands_and_a_reload_costs_no_pl
 
 
 def test_a_page_that_is_too_old_reloads_itself_once(running: Start, page: Any) -> None:
-    server = demo(running)
+    server = demo(running, killable=True)
     page.goto(server.link())
     page.get_by_text("The soup was cold.").wait_for()
     server.set_page(DEMO.read_text().replace("How does this review sound?", "How does it sound now?"))
