@@ -206,6 +206,8 @@ class Deployment:
             raise StateMismatch(
                 f"run {run.id} is being taken down", hint="wait until it is gone, then `up` opens the next"
             )
+        if run.wanted is RunState.PAUSED:
+            self._store.want(run.id, RunState.LIVE, self._clock.now())  # as the preview said: resume
         self.bring_up(run, on_step)
         self._store.set_reached(run.id, RunState.LIVE, self._clock.now())
         return run
