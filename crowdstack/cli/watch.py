@@ -108,6 +108,37 @@ def screen(*, color: bool) -> Screen:
     return Bar(color=color) if sys.stderr.isatty() else Lines()
 
 
+class Restarter:
+    """Starts a reconciler that died while it was watched. One that dies at each start is an error: its note says why."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._missed = 0  # looks in a row without it
+        self._found = 0  # looks in a row with it
+        self._restarts = 0
+
+    def look(self, now: Status) -> None:
+        if now.loop_running or now.state in GONE:
+            self._missed, self._found = 0, self._found + 1
+            if self._found == STEADY:
+                self._restarts = 0
+            return
+        self._missed, self._found = self._missed + 1, 0
+        if self._missed < 2:  # once may be the moment between its last word and the run's end
+            return
+        if self._restarts == RESTARTS:
+            raise CrowdstackError(
+                f"the reconciler of {now.run} ends again and again",
+                why=now.loop_note,
+                hint="crowdstack logs loop, then crowdstack resume",
+            )
+        self._missed, self._restarts = 0, self._restarts + 1
+        try:
+            self._project.start_loop()
+        except Refused as fault:
+            say(render.error(fault))
+
+
 def watch(
     project: Project,
     interrupts: Interrupts,
@@ -118,31 +149,16 @@ def watch(
 ) -> Status:
     """Look until `until` holds or Ctrl-C asks to let go (`interrupts.asked`); the last look.
 
-    A reconciler that has ended before is started again; if it ends again and again, its note is the error.
     TimedOut at the deadline: the run goes on.
     """
-    pace, missed, found, restarts = Pace(), 0, 0, 0
+    pace, restarter = Pace(), Restarter(project)
     with screen(color=color) as shown:
         while True:
             now = project.status()
             shown.show(now, pace.look(now.done, time.monotonic()))
             if until(now) or interrupts.asked:
                 return now
-            missed = 0 if now.loop_running or now.state in GONE else missed + 1
-            found = found + 1 if now.loop_running else 0
-            restarts = 0 if found == STEADY else restarts
-            if missed == 2:  # once may be the moment between its last word and the run's end
-                if restarts == RESTARTS:
-                    raise CrowdstackError(
-                        f"the reconciler of {now.run} ends again and again",
-                        why=now.loop_note,
-                        hint="crowdstack logs loop, then crowdstack resume",
-                    )
-                missed, restarts = 0, restarts + 1
-                try:
-                    project.start_loop()
-                except Refused as fault:
-                    say(render.error(fault))
+            restarter.look(now)
             if deadline.passed:
                 raise TimedOut(
                     f"{now.run} is {now.state}: {now.done} of {now.target} done when the time was over",
