@@ -29,14 +29,14 @@ pause = threading.Event().wait  # seconds; nobody ever sets it
 MARKS = {"server": "crowdstack.server", "loop": "reconcile", "crowd": "crowdstack.crowd"}
 
 
-def wait_until(condition: Callable[[], Any], *, within_s: float, what: str) -> Any:
-    """Poll until `condition` holds; AssertionError naming `what` if it never does."""
+def wait_until(condition: Callable[[], Any], *, within_s: float, what: str, told: Callable[[], str] = str) -> Any:
+    """Poll until `condition` holds; AssertionError naming `what`, and what `told` knows then, if it never does."""
     end = time.monotonic() + within_s
     while True:
         found = condition()
         if found:
             return found
-        assert time.monotonic() < end, f"waited {within_s:.0f} s for: {what}"
+        assert time.monotonic() < end, f"waited {within_s:.0f} s for: {what}\n{told()}"
         pause(0.02)
 
 
@@ -150,7 +150,7 @@ class Stage:
             try:
                 db = sqlite3.connect(f"file:{inbox}?mode=ro", uri=True, timeout=1)
                 try:
-                    return int(db.execute("SELECT COUNT(*) FROM assignments WHERE state = 'held'").fetchone()[0])
+                    return int(db.execute("SELECT COUNT(*) FROM assignments WHERE state = 'open'").fetchone()[0])
                 finally:
                     db.close()
             except sqlite3.Error:
@@ -234,7 +234,7 @@ def kill_at_random(here: Stage, command: tuple[str, ...], *, each: int, hands: i
             there = part == "up" or bool(here.pids(part))
             return there and here.units_in_hand() >= hands
 
-        wait_until(at_work, within_s=90, what=f"{hands} units in work before killing {part}\n{here.logs()}")
+        wait_until(at_work, within_s=90, what=f"{hands} units in work before killing {part}", told=here.logs)
         pause(rng.uniform(0.0, 0.25))
         if part == "up":
             up.kill()
@@ -242,10 +242,8 @@ def kill_at_random(here: Stage, command: tuple[str, ...], *, each: int, hands: i
             killed[part] += 1
         else:
             killed[part] += here.kill(part)
-    if up.poll() is None:
-        wait_until(lambda: up.poll() is not None, within_s=600, what=f"the run to end\n{here.logs()}")
-    while up.returncode != 0:
-        assert up.returncode == -signal.SIGKILL, f"`up` ended with {up.returncode}\n{here.logs()}"
+    if up.poll() is not None:
         up = here.start(*command)
-        wait_until(lambda: up.poll() is not None, within_s=600, what=f"the run to end\n{here.logs()}")
+    up.wait(timeout=600)
+    assert up.returncode == 0, f"`up` ended with {up.returncode}\n{here.logs()}"
     return killed

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from crowdstack.ports import Operation
+from crowdstack.wiring import Project
 from tests.stories.stage import (
     FULL,
     ROOT,
@@ -52,7 +54,15 @@ def test_whatever_is_killed_no_accepted_answer_is_lost_or_doubled(tmp_path: Path
     seed = 20261123
     recording = rte_project(tmp_path, items=800 if FULL else 160)
     with stage(tmp_path) as here:
-        command = ("up", "task.yaml", "--yes", "--set", "provider.crowd.time_per_unit=1s", "--set", "provider.crowd.workers=60")
+        command = (
+            "up",
+            "task.yaml",
+            "--yes",
+            "--set",
+            "provider.crowd.time_per_unit=1s",
+            "--set",
+            "provider.crowd.workers=60",
+        )
         killed = kill_at_random(here, command, each=5, hands=20, seed=seed)
         assert all(killed[part] >= 5 for part in ("server", "loop", "crowd", "up")), killed
         rows = here.export()
@@ -63,11 +73,25 @@ def test_whatever_is_killed_no_accepted_answer_is_lost_or_doubled(tmp_path: Path
         print(f"\nkilled {dict(killed)}, seed {seed}: {len(rows)} answers, each once, each under its receipt")
 
 
-def test_what_was_previewed_is_what_happened(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sets", [(), ("provider.wave=7",)], ids=["at once", "in waves"])
+def test_what_was_previewed_is_what_happened(tmp_path: Path, sets: tuple[str, ...]) -> None:
     rte_project(tmp_path, items=20)
+    with stage(tmp_path) as here, closing(Project.open(spec=tmp_path / "task.yaml", sets=sets)) as project:
+        promised = project.preview()
+        assert not here.state.exists(), "looking made something"
+        here.run("up", "task.yaml", "--yes", *[word for each in sets for word in ("--set", each)])
+        steps, lines = project.history()
+        assert [str(line) for line in lines] == [str(line) for line in promised.lines]
+        up, down = promised.steps, [step for step in steps if step.operation is Operation.DELETE]
+        assert steps == (*up, *down)
+        assert [step.urn for step in down] == [step.urn for step in reversed(up)]
+
+
+def test_a_run_again_of_a_task_that_is_done_does_nothing(tmp_path: Path) -> None:
+    rte_project(tmp_path, items=5)
     with stage(tmp_path) as here:
-        before = json.loads(here.run("preview", "task.yaml", "-o", "json"))
         here.run("up", "task.yaml", "--yes")
-        after = json.loads(here.run("logs", "journal", "-o", "json"))
-        assert [line["text"] for line in before["lines"]] == [line["text"] for line in after["lines"]]
-        assert before["steps"] == after["steps"]
+        before = here.export()
+        assert "nothing to do" in here.run("up", "task.yaml", "--yes")
+        assert here.export() == before
+        assert here.run("preview", "task.yaml", "--detailed-exitcode") is not None
