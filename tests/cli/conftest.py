@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from crowdstack.cli.main import run
 from crowdstack.cli.session import Session
+from tests.cli.terminal import ROOT
 from tests.cli.world import World
+from tests.stories.stage import Stage, stage
 
 
 @dataclass(frozen=True)
@@ -40,3 +44,12 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return Said(code, said.out, said.err)
 
     return called
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Stage]:
+    """A folder with the demo for people: nobody comes, so it stays up."""
+    shutil.copytree(ROOT / "examples" / "demo", tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    (tmp_path / "people.yaml").rename(tmp_path / "task.yaml")
+    with stage(tmp_path) as it:
+        yield it

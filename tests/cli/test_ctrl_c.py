@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import CTRL_C, ROOT, Terminal
-from tests.stories.stage import Stage, stage, wait_until
+from tests.cli.terminal import CTRL_C, Terminal
+from tests.stories.stage import Stage, wait_until
 
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Stage]:
-    """A folder with the demo for people: nobody comes, so it stays up."""
-    shutil.copytree(ROOT / "examples" / "demo", tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
-    (tmp_path / "people.yaml").rename(tmp_path / "task.yaml")
-    with stage(tmp_path) as it:
-        yield it
+pytestmark = pytest.mark.story
 
 
 def assert_all_goes(here: Stage) -> None:
