@@ -239,6 +239,8 @@ class _Loop:
             connected=self._control is not None,
             refused={key: why for key, (why, _) in self._refused.items()},
         )
+        if observed.offers[0] == observed.offers[1]:  # the server has confirmed them, whoever made them
+            self._finish(self._open_intents(OfferUnits.kind))
         return run, desired, observed
 
     def _leave_alone(self, refused: Mapping[str, str], now: float) -> None:
@@ -270,14 +272,13 @@ class _Loop:
 
     async def _offer(self, action: OfferUnits) -> None:
         assert self._control is not None
-        intents = await self._aside(self._record, action)
+        await self._aside(self._record, action)
         while True:
             items, units, drop = await self._aside(self._store.unoffered, self._run, _CHUNK)
             if not units and not drop:
                 break
             await self._control.offer(items, units, drop)
             await self._aside(self._store.mark_offered, self._run, units, drop)
-        await self._finish(intents)
 
     async def _reach(self, run: Run, observed: Observed) -> None:
         study = observed.study
@@ -304,7 +305,7 @@ class _Loop:
 
         Killed anywhere in here, the next life comes here again: `drained` is in the store and each step may be repeated.
         """
-        intents = await self._aside(self._record, TearDown())
+        await self._aside(self._record, TearDown())
         await self._aside(self._store.backup, self._backup)
         cursor = await self._aside(self._store.cursor, self._run)
         if self._control is not None and cursor is not None:
@@ -315,22 +316,24 @@ class _Loop:
             await self._aside(self._destroy)
         except LockHeld as fault:  # `up` is at the stack this moment; nobody else leads this run
             raise Busy("the stack is in use") from fault
-        await self._finish(intents)
+        await self._aside(lambda: self._finish(self._open_intents(TearDown.kind)))
         await self._aside(self._store.note, self._run, RestState.DONE.value, "gone", self._clock.now())
         await self._aside(self._store.set_reached, self._run, RunState.DESTROYED, self._clock.now())
         self._log.info("%s is gone", self._run)
 
     # -------------------------------------------------------------------------------------------- small change
 
-    def _record(self, action: Action) -> list[int]:
-        """Write an action down that is not the provider's; the ids of its intents that have no result."""
+    def _record(self, action: Action) -> None:
+        """Write an action down that is not the provider's."""
         now = self._clock.now()
-        intents = self._store.record_intents(self._run, [draft(action, now)], budget=None, now=now)
-        return [intent.id for intent in intents if intent.state is IntentState.RECORDED]
+        self._store.record_intents(self._run, [draft(action, now)], budget=None, now=now)
 
-    async def _finish(self, intents: list[int]) -> None:
-        done = [(intent, IntentState.DONE, None) for intent in intents]
-        await self._aside(self._store.finish_intents, done, self._clock.now())
+    def _open_intents(self, kind: str) -> list[int]:
+        return [intent.id for intent in self._store.open_intents(self._run) if intent.kind == kind]
+
+    def _finish(self, intents: list[int]) -> None:
+        if intents:
+            self._store.finish_intents([(intent, IntentState.DONE, None) for intent in intents], self._clock.now())
 
     async def _aside(self, verb: Callable[..., T], *arguments: Any) -> T:
         """Store, provider and stack block: one worker thread runs their verbs, one at a time."""
