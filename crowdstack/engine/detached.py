@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,17 +32,9 @@ _LOG_TAIL = 2000
 class DetachedLauncher:
     """Servers as processes of their own, which outlive the command that started them."""
 
-    def __init__(
-        self,
-        folder: Folder,
-        *,
-        command: Sequence[str] = ("-m", "crowdstack.server"),
-        start_s: float = 20.0,
-        grace_s: float = 10.0,
-    ) -> None:
+    def __init__(self, folder: Folder, *, start_s: float = 20.0, adopt_s: float = 10.0, grace_s: float = 10.0) -> None:
         self._folder = folder
-        self._command = command
-        self._start_s, self._grace_s = start_s, grace_s
+        self._start_s, self._adopt_s, self._grace_s = start_s, adopt_s, grace_s
 
     def choose_port(self, run: str, host: str, wanted: int) -> int:
         return choose_port(run_folder(self._folder, run), host, wanted)
@@ -54,28 +46,11 @@ class DetachedLauncher:
         if _read(run.server_config) != raw:
             write_private(run.server_config, raw)
         digest = tokens.config_digest(raw)
-        with _lock(run) as lock:
-            if lock is not None:
-                run.server_process.unlink(missing_ok=True)
-                arguments = [*self._command, "--run-folder", str(run.root), "--blobs", str(self._folder.blobs)]
-                process.spawn_detached(arguments, log=run.server_log, folder=run.root, hold=(lock,))
-        told = lock is not None  # a new server has read the new settings
-        for _ in process.polls(self._start_s):
-            there = _process(run)
-            if there is not None and prove(config, digest):
-                return Running(process=there, config=digest)
-            if there is not None and not told:
-                told = process.send_signal(there, signal.SIGHUP)
-            if not _runs(run):
-                raise Refused(
-                    f"the task server of {config.run} ended at its start", where=str(run.server_log), why=_tail(run)
-                )
-        raise TimedOut(
-            f"the task server of {config.run} did not answer on {config.host}:{config.port} within {self._start_s:g} s",
-            where=str(run.server_log),
-            why=_tail(run),
-            hint="look at its log; the same command tries again",
-        )
+        there = self._adopt(run, config, digest)
+        if there is None:
+            self._end(run)  # whatever runs there does not come to these settings
+            there = self._start(run, config, digest)
+        return Running(process=there, config=digest)
 
     def find(self, run: str, config: str) -> Running | None:
         folder = run_folder(self._folder, run)
@@ -86,17 +61,53 @@ class DetachedLauncher:
         if prove(settings, written):
             return Running(process=there, config=written)
         # Settings were written that the server was not told of: it lives, and what it goes by is not settled.
-        return Running(process=there, config=None) if prove(settings, config) else None
+        return Running(process=there, config=None) if written != config and prove(settings, config) else None
 
     def stop(self, run: str) -> None:
         folder = run_folder(self._folder, run)
         if not folder.root.exists():
             return
-        if not self._ended(folder, signal.SIGTERM) and not self._ended(folder, signal.SIGKILL):
-            raise TimedOut(f"the task server of {run} does not end", where=str(folder.root), why=_tail(folder))
+        self._end(folder)
         for path in (folder.server_config, folder.server_process, _lock_path(folder)):
             path.unlink(missing_ok=True)
         sync_folder(folder.root)
+
+    def _adopt(self, run: RunFolder, config: ServerConfig, digest: str) -> ProcessId | None:
+        """The server that runs already, once it goes by `config`; None if there is none or it does not come to that."""
+        told = False
+        for _ in process.polls(self._adopt_s):
+            if not _runs(run):
+                return None
+            there = _process(run)
+            if there is not None and prove(config, digest):
+                return there
+            if there is not None and not told:
+                told = process.send_signal(there, signal.SIGHUP)
+        return None
+
+    def _start(self, run: RunFolder, config: ServerConfig, digest: str) -> ProcessId:
+        with _lock(run) as lock:
+            assert lock is not None, "nothing runs, and the engine's lock lets nobody else start it"
+            run.server_process.unlink(missing_ok=True)
+            arguments = ["-m", "crowdstack.server", "--run-folder", str(run.root), "--blobs", str(self._folder.blobs)]
+            process.spawn_detached(arguments, log=run.server_log, folder=run.root, hold=(lock,))
+        for _ in process.polls(self._start_s):
+            there = _process(run)
+            if there is not None and prove(config, digest):
+                return there
+            if not _runs(run):
+                what = f"the task server of {config.run} ended at its start"
+                raise Refused(what, where=str(run.server_log), why=_tail(run))
+        raise TimedOut(
+            f"the task server of {config.run} did not answer on {config.host}:{config.port} within {self._start_s:g} s",
+            where=str(run.server_log),
+            why=_tail(run),
+            hint="look at its log; the same command tries again",
+        )
+
+    def _end(self, run: RunFolder) -> None:
+        if not self._ended(run, signal.SIGTERM) and not self._ended(run, signal.SIGKILL):
+            raise TimedOut("a task server does not end", where=str(run.root), why=_tail(run))
 
     def _ended(self, run: RunFolder, number: signal.Signals) -> bool:
         """Signal the server once it can be found, and wait until its lock is free; False when time is up."""
@@ -152,21 +163,23 @@ def _runs(run: RunFolder) -> bool:
         return lock is None
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        return None
+        return b""
 
 
 def _process(run: RunFolder) -> ProcessId | None:
     """Who the server says it is, if that process lives. A stranger with its pid is not it."""
-    raw = _read(run.server_process)
-    found = None if raw is None else ProcessId.from_json(json.loads(raw))
-    return found if found is not None and process.alive(found) else None
+    try:
+        found = ProcessId.from_json(json.loads(_read(run.server_process)))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found if process.alive(found) else None
 
 
 def _tail(run: RunFolder) -> str:
     """The end of the server's log, for an error message."""
-    text = (_read(run.server_log) or b"").decode(errors="replace")
+    text = _read(run.server_log).decode(errors="replace")
     return text[-_LOG_TAIL:].strip() or "its log is empty"

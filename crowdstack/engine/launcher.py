@@ -57,10 +57,10 @@ def choose_port(run: RunFolder, host: str, wanted: int) -> int:
 
 
 def read_config(run: RunFolder) -> ServerConfig | None:
-    """What server.json says; None when there is none."""
+    """What server.json says; None when there is none that can be understood (it is written anew then)."""
     try:
         return ServerConfig.from_bytes(run.server_config.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -137,6 +137,30 @@ def test_settings_that_others_wrote_are_set_right(site: Site) -> None:
     assert told(site.up()) == []
 
 
+def impatient(site: Site) -> Site:
+    launcher = DetachedLauncher(site.folder, adopt_s=0.5, grace_s=0.5)
+    return Site(site.folder.root.parent, launcher)
+
+
+def test_a_server_that_hangs_is_replaced(site: Site) -> None:
+    origin = site.up().outputs["origin"]
+    [before] = servers(site)
+    assert process.send_signal(ProcessId.from_json(site.process_json()), signal.SIGSTOP)
+    assert impatient(site).up().outputs["origin"] == origin
+    [after] = servers(site)
+    assert after != before
+    assert told(site.up()) == []
+
+
+def test_a_server_whose_settings_were_broken_is_replaced(site: Site) -> None:
+    site.up()
+    site.run.server_config.write_bytes(site.run.server_config.read_bytes()[:100])
+    impatient(site).up()
+    assert len(servers(site)) == 1
+    assert b"birds" in page(site)
+    assert told(site.up()) == []
+
+
 def test_a_missing_blob_is_told_and_nothing_is_started(site: Site) -> None:
     inputs = site.inputs()
     (site.folder.blobs / inputs.files["/"].blob).unlink()
@@ -161,9 +185,7 @@ def test_a_server_that_cannot_start_is_told_with_the_end_of_its_log(site: Site) 
 
 
 def test_a_server_that_does_not_end_is_ended(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    site.launcher = DetachedLauncher(site.folder, grace_s=0.5)
-    site = Site(tmp_path, site.launcher)
+    site = impatient(Site(tmp_path))
     site.up()
     there = ProcessId.from_json(site.process_json())
     assert process.send_signal(there, signal.SIGSTOP)  # deaf to SIGTERM
