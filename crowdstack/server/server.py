@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tornado.netutil import bind_sockets
-
 from crowdstack.folder import RunFolder, write_private
 from crowdstack.process import identify
 from crowdstack.server.app import Door, Listener, Metrics, application
@@ -53,15 +51,16 @@ class TaskServer:
     async def start(self) -> None:
         """Listening on return, with everything read from the disk. OSError when the port is taken."""
         config = self.config
-        sockets = bind_sockets(config.port, config.host, family=socket.AF_UNSPEC, backlog=1024)
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        listening = socket.create_server((config.host, config.port), family=family, backlog=1024)
+        listening.setblocking(False)
         try:
-            self.port = sockets[0].getsockname()[1]
+            self.port = listening.getsockname()[1]
             self.settings = self.settings.at(self.port)
             limits = self.config.limits
             self.inbox = Inbox(self.folder.inbox, group=limits.group, ballast=limits.ballast)
         except BaseException:
-            for each in sockets:
-                each.close()
+            listening.close()
             raise
         pool = Pool(self.settings.terms, self.inbox.assignment)
         self.desk = Desk(self.settings, pool, lambda: self.inbox.waiting)
@@ -79,7 +78,7 @@ class TaskServer:
             max_body_size=limits.frame,
         )
         self._listener.guard(self.door, self.metrics)
-        self._listener.add_sockets(sockets)
+        self._listener.add_socket(listening)
         self._ticking = asyncio.ensure_future(self._tick())
 
     async def stop(self) -> None:

@@ -97,7 +97,8 @@ def _references(schema: Any) -> Iterator[str]:
 def _fault(error: ValidationError) -> Fault:
     """Where and what, as a form shows it: the place of a missing field is the field."""
     if error.validator == "required":
-        missing = next(name for name in error.validator_value if error.message.startswith(f"{name!r} "))
+        names: Any = error.validator_value
+        missing = next(name for name in names if error.message.startswith(f"{name!r} "))
         return Fault(path=_pointer([*error.absolute_path, missing]), message="this needs an answer")
     return Fault(path=_pointer(error.absolute_path), message=error.message[:300])
 
