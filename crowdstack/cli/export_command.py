@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from crowdstack.cli.session import Session, pass_session, say, spec_argument
+from crowdstack.errors import UsageError
 
 
 @click.command()
@@ -28,8 +30,10 @@ def export(session: Session, spec: Path | None, form: str, to: Path | None, iden
     """
     from crowdstack.review.export import Format, export
 
+    target = None if to is None or str(to) == "-" else to
+    if target is None and sys.stdout.isatty():  # as they are, answers may hold what acts on a terminal (threats R6)
+        raise UsageError("answers are not printed on a terminal as they are", hint="-o FILE, or a pipe: | less")
     with session.project(spec) as project:
-        target = None if to is None or str(to) == "-" else to
         written = export(project.store, project.task, target, Format(form), identified=identified, raw=raw)
     say(f"{written} submissions" + (f" in {target}" if target else ""))
 

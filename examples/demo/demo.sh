@@ -24,7 +24,7 @@ Open the link above in a browser: that is what a worker sees. When you are done:
 
 Real data, 8,000 recorded answers of 164 people, in under a minute:
   crowdstack up examples/rte/task.yaml --yes
-  crowdstack export examples/rte/task.yaml -f csv -o rte.csv && python examples/rte/score.py rte.csv
+  crowdstack export examples/rte/task.yaml -f csv -o rte.csv && python examples/rte/score.py rte.csv examples/rte/gold.csv
 
 (crowdstack is in .venv/bin)
 END

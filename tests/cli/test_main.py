@@ -146,3 +146,19 @@ def test_minus_C_works_in_that_folder(call: Call, tmp_path: Path, monkeypatch: p
 
 def test_the_command_tree_is_one_group() -> None:
     assert {name: cli.get_command(cli.make_context("crowdstack", ["status"]), name).name for name in ALIASES} == ALIASES  # type: ignore[union-attr]
+
+
+def test_what_a_command_writes_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "crowdstack", "-C", str(tmp_path), "new", "birds"]
+    subprocess.run(command, umask=0, capture_output=True, check=True)
+    assert (tmp_path / "birds" / "task.yaml").exists()
+    assert [path for path in tmp_path.rglob("*") if path.stat().st_mode & 0o077] == []
+
+
+def test_a_terminal_without_utf_8_gets_escapes_and_no_crash(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "crowdstack", "status", "\u4e2d.yaml"],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"}, cwd=tmp_path, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 6
+    assert b"\\u4e2d.yaml" in done.stderr

@@ -78,3 +78,9 @@ def test_no_color_takes_the_colours_away(terminal: Open) -> None:
     at = terminal({}, "--no-color", "preview")
     assert at.ended() == 0
     assert "\x1b[" not in at.seen
+
+
+def test_answers_are_not_printed_on_a_terminal_as_they_are(terminal: Open) -> None:
+    at = terminal({}, "export")
+    assert at.ended() == 2
+    assert "-o FILE" in at.seen
