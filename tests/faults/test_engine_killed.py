@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,3 +155,38 @@ def test_killed_anywhere_there_is_one_server_and_in_the_end_none(tmp_path: Path)
         assert not site.run.server_config.exists()
         assert site.engine.outputs() is None
     assert adopted, "no round found a server that a killed command had started"
+
+
+# ------------------------------------------------------------------------------------------------ Ctrl-C
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from tests.engine.world import World
+from tests.faults.test_engine_killed import first_version
+
+class Interrupts:
+    def __init__(self, kind): self.__dict__.update(kind=kind)
+    def __getattr__(self, name): return getattr(self.kind, name)
+    def create(self, urn, inputs, *, preview):
+        if urn.endswith("::kept"): os.kill(os.getpid(), signal.SIGINT)  # while this step is under way
+        return self.kind.create(urn, inputs, preview=preview)
+
+world = World(Path(sys.argv[1]))
+world.engine._plugin._types = {token: Interrupts(kind) for token, kind in world.engine._plugin._types.items()}
+world.up(first_version)
+"""
+
+
+def test_ctrl_c_finishes_the_step_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "KeyboardInterrupt" in ended.stderr.splitlines()[-1]
+    done = [found["urn"].split("::")[-1] for found in world.resources()]
+    assert "kept" in done
+    assert set(world.things()) <= set(done)
+    assert world.state()["deployment"]["pending_operations"] == []
+    up_first(tmp_path)
+    settled(tmp_path, FIRST)
