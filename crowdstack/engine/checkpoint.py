@@ -82,6 +82,7 @@ class Checkpoint:
 
     def load(self) -> State:
         """The state as it was last written; empty when there is none."""
+        last = self._last_serial()  # read first: a state written meanwhile is newer, never older
         try:
             document = json.loads(self.path.read_bytes())
             version, ours, deployment = document["version"], document["crowdstack"], document["deployment"]
@@ -97,7 +98,7 @@ class Checkpoint:
             ) from fault
         if version != _VERSION:
             raise StateMismatch(f"state of version {version}, this program knows {_VERSION}", where=str(self.path))
-        self._check_age()
+        self._check_age(last)
         self._check_key(deployment)
         self._written = State(
             resources=tuple(self._read(found) for found in deployment.get("resources") or ()),
@@ -142,12 +143,18 @@ class Checkpoint:
         if self.path.parent.exists():
             sync_folder(self.path.parent)
 
-    def _check_age(self) -> None:
+    def _last_serial(self) -> tuple[str, int] | None:
         try:
             lineage, serial = self._serial_file.read_text().split()
+            return lineage, int(serial)
         except FileNotFoundError:
+            return None
+
+    def _check_age(self, last: tuple[str, int] | None) -> None:
+        if last is None:
             return
-        if lineage != self._lineage or int(serial) > self._serial:
+        lineage, serial = last
+        if lineage != self._lineage or serial > self._serial:
             raise StateMismatch(
                 "this is not the state that was written last, but an older copy or another stack's",
                 where=str(self.path),

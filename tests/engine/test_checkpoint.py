@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +123,24 @@ def test_an_old_state_file_is_noticed(world: World) -> None:
             verb()
     (world.stack / "state.serial").unlink()  # what the hint says
     assert told(world.up(program)) == ["refresh first", "create first"]
+
+
+def test_reading_beside_a_command_that_writes_always_finds_a_state(tmp_path: Path) -> None:
+    writer, over, read = checkpoint(tmp_path / "s"), threading.Event(), 0
+    writer.save(a_state("0"))
+
+    def write() -> None:
+        for number in range(1, 150):
+            writer.save(a_state(str(number)))
+        over.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    while not over.is_set():
+        assert checkpoint(tmp_path / "s").load().resources
+        read += 1
+    thread.join()
+    assert read > 10
 
 
 def test_another_stacks_state_is_noticed(tmp_path: Path) -> None:
