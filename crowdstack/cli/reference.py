@@ -65,7 +65,7 @@ def _options(command: click.Command, ctx: click.Context) -> list[str]:
 
 def _rows(command: click.Command, ctx: click.Context) -> Iterator[str]:
     for parameter in command.params:
-        record = parameter.get_help_record(ctx)
+        record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
         if record is not None:
             names, meaning = record
             yield f"| `{names.replace('|', '/')}` | {meaning.replace('|', '/')} |"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -35,16 +35,11 @@ DETACHING = "letting go after this step; Ctrl-C again to cancel"
 PROOF_S = 15.0  # how long processes may take to end after the run is destroyed
 
 
-class MoneyParam(click.ParamType[Money]):
-    name = "money"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Money:
-        if isinstance(value, Money):
-            return value
-        try:
-            return Money.parse(value)
-        except ValueError as fault:
-            self.fail(str(fault), param, ctx)
+def money(text: str) -> Money:
+    try:
+        return Money.parse(text)
+    except ValueError as fault:
+        raise click.BadParameter(str(fault)) from fault
 
 
 fresh_option = click.option("--fresh", is_flag=True, help="Answers of earlier runs do not count for a new run.")
@@ -103,7 +98,9 @@ def _preview_as(plan: Preview, form: str) -> str:
 @yes_option
 @fresh_option
 @click.option("--detach", is_flag=True, help="Return once the run is up and its links answer.")
-@click.option("--max-cost", type=MoneyParam(), help='Refuse if people may cost more, even with --yes: "20 USD".')
+@click.option(
+    "--max-cost", type=money, metavar="MONEY", help='Refuse if people may cost more, even with --yes: "20 USD".'
+)
 @click.option("--open", "open_link", is_flag=True, help="Open the first worker link in a browser.")
 @timeout_option
 @pass_session

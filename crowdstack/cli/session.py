@@ -87,21 +87,17 @@ def output_option(*formats: str) -> Callable[[Command], Command]:
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
-class Seconds(click.ParamType[float]):
-    """`90`, `90s`, `5m` or `2h`."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, (int, float)):
-            return float(value)
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|)", value.strip())
-        if match is None:
-            self.fail(f"{value!r} is not a duration; write it like 90s, 5m or 2h", param, ctx)
-        return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+def duration(text: str) -> float:
+    """Seconds, from `90`, `90s`, `5m` or `2h`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|)", text.strip())
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not a duration; write it like 90s, 5m or 2h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-timeout_option = click.option("--timeout", type=Seconds(), help="Give up waiting after this time, like 90s or 5m.")
+timeout_option = click.option(
+    "--timeout", type=duration, metavar="DURATION", help="Give up waiting after this time, like 90s or 5m."
+)
 
 
 # ---------------------------------------------------------------------------------------------------- talking

@@ -69,7 +69,7 @@ def test_ctrl_c_at_the_question_changes_nothing(terminal: Open) -> None:
     at.until("Bring it up? [y/N]: ")
     while at.child.poll() is None:  # like a person: a key pressed between the question and the reading goes unheard
         at.type(CTRL_C)
-        at.reads_for(0.5)
+        at.reads_for(3)
     assert at.ended() == 8
     assert "link for a person" not in at.seen
 
