@@ -76,7 +76,7 @@ def unit_id(item: str, repeat: int = 0) -> str:
     return f"unit-{item}-{repeat}".ljust(22, "_")
 
 
-def link(origin: str, worker: str, **changes: Any) -> str:
+def link(origin: str, worker: str, /, **changes: Any) -> str:
     claims = link_claims(run=RUN, study=STUDY, provider="mock", worker=worker, origin=origin, issued=0, expires=None)
     return Signer(derive(ROOT, RUN, "link"), "link").sign({**claims, **changes})
 

@@ -1,0 +1,361 @@
+"""What strangers and workers may try on the worker's side (threats W1-W12)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.websocket import websocket_connect
+
+from crowdstack.errors import Refused
+from crowdstack.model import ItemOffer, StudyState, UnitOffer
+from crowdstack.server.server import TaskServer
+from crowdstack.server.settings import Settings
+from crowdstack.tokens import Signer, b64, derive
+from crowdstack.wire import worker as frames
+from tests.server.world import ROOT, RUN, STUDY, Page, a_server, blob, config, control, link, nonce, unit_id
+
+Story = Callable[[TaskServer], Awaitable[None]]
+
+
+def play(folder: Path, story: Story, *, units: int = 3, **changes: Any) -> None:
+    async def run() -> None:
+        async with a_server(folder, units=units, **changes) as server:
+            await story(server)
+
+    asyncio.run(run())
+
+
+async def fetch(server: TaskServer, path: str, **request: Any) -> HTTPResponse:
+    return await AsyncHTTPClient().fetch(HTTPRequest(server.origin + path, **request), raise_error=False)
+
+
+async def raw(server: TaskServer, target: str) -> bytes:
+    """The status line for a request target sent as it is."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1"))
+    head = await reader.readline()
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return head
+
+
+def test_each_bit_of_a_link_matters(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        good = link(server.origin, "ann")
+        assert server.settings.link(good, now=0) is not None
+        wrong = []
+        for at, char in enumerate(good):
+            flipped = good[:at] + chr(ord(char) ^ (1 << at % 7)) + good[at + 1 :]
+            wrong.append(flipped)
+        wrong += [good[:-1], good + "A", good + "=", "", "v1..", good.replace("v1.1", "v1.2")]
+        wrong += [
+            link(server.origin, "ann", **claim)
+            for claim in ({"run": "other-1"}, {"origin": "http://elsewhere"}, {"exp": 1})
+        ]
+        wrong += [link(server.origin, worker) for worker in ("*", "", "w" * 300)]
+        wrong += [Signer(derive(ROOT, RUN, "session"), "session").sign({"run": RUN, "worker": "ann", "study": STUDY})]
+        wrong += [Signer(derive(b"", RUN, "link"), "link").sign({"run": RUN, "worker": "ann", "study": STUDY})]
+        seq = server.inbox.seq
+        for token in wrong:
+            assert server.settings.link(token, now=2) is None, token
+        pages = {
+            (await fetch(server, "/?t=" + token)).body
+            for token in [wrong[0], wrong[9], link(server.origin, "*"), "nonsense"]
+        }
+        assert len(pages) == 1
+        assert (await fetch(server, "/?t=" + wrong[9])).code == 403
+        for token in (wrong[9], link(server.origin, "*"), link(server.origin, "ann", run="other-1")):
+            page = await Page.open(server.origin)
+            assert isinstance(await page.hello(token), frames.Error)
+            assert await page.closed() == frames.LINK_REFUSED
+            page.close()
+        assert server.inbox.seq == seq
+
+    play(tmp_path, story)
+
+
+def test_a_stolen_nonce_neither_returns_nor_blocks_anothers_receipt(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        ann, eve = await Page.of(server.origin, "ann"), await Page.of(server.origin, "eve")
+        anns, eves, key = await ann.take(), await eve.take(), nonce()
+        for frame in (
+            frames.Submit(assignment=anns.assignment, nonce=key, answers={"label": "no"}),
+            frames.Return(assignment=anns.assignment),
+        ):
+            answer = await eve.ask(frame)
+            assert isinstance(answer, frames.Error)
+            assert answer.code == "unknown_assignment"
+        first = await eve.submit(eves.assignment, {"label": "no"}, key)
+        second = await ann.submit(anns.assignment, {"label": "yes"}, key)
+        assert isinstance(first, frames.Accepted)
+        assert isinstance(second, frames.Accepted)
+        assert first.receipt != second.receipt
+        ann.close(), eve.close()
+
+    play(tmp_path, story)
+
+
+def test_three_bad_frames_close_the_socket_and_fewer_do_not(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        page = await Page.of(server.origin, "ann")
+        for text in (b"\xff\xfe", '{"type":"next","type":"next"}'):
+            assert isinstance(await page.ask(text), frames.Error)
+        await page.take()
+        assert isinstance(await page.ask('{"type":"launch"}'), frames.Error)
+        assert await page.closed() == frames.FAULTS
+        page.close()
+
+    play(tmp_path, story)
+
+
+def test_an_oversize_frame_closes_the_socket_at_once(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        page = await Page.of(server.origin, "ann")
+        await page.socket.write_message('"' + "x" * (300 * 1024) + '"')
+        assert await page.closed() == frames.TOO_LARGE
+        page.close()
+
+    play(tmp_path, story)
+
+
+def test_slowloris_and_stalled_readers_are_dropped_while_workers_finish(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        mute = await Page.open(server.origin)
+        crowd = [await Page.open(server.origin) for _ in range(4)]
+        with pytest.raises(HTTPClientError, match="503"):
+            await Page.open(server.origin)
+        assert await mute.closed() == frames.NO_HELLO
+        for page in (mute, *crowd):
+            page.close()
+        workers = [await Page.of(server.origin, f"w{n}") for n in range(10)]
+
+        async def work(page: Page) -> frames.ToWorker:
+            return await page.submit((await page.take()).assignment, {"label": "yes"})
+
+        accepted = await asyncio.gather(*map(work, workers))
+        assert all(isinstance(answer, frames.Accepted) for answer in accepted)
+        for page in workers:
+            page.close()
+
+    play(tmp_path, story, units=10, limits={"hello_s": 0.5, "waiting_per_address": 5})
+
+
+def test_a_reader_that_stalls_is_cut_off(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        page = await Page.of(server.origin, "ann")
+        (there,) = server.door.sockets
+        assert there.ws_connection is not None
+        for _ in range(20_000):  # nobody reads these
+            if there not in server.door.sockets or there.ws_connection is None:
+                break
+            there._send(frames.Error(code="bad_frame", message="x" * 2000))
+            await asyncio.sleep(0)
+        assert there not in server.door.sockets
+        page.close()
+
+    play(tmp_path, story, limits={"write_buffer": 64 * 1024})
+
+
+def test_a_remote_ref_is_never_fetched(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        schema = {"$ref": f"http://127.0.0.1:{listener.getsockname()[1]}/schema.json"}
+        with pytest.raises(Refused, match="refers to"):
+            Settings(config(tmp_path / "blobs", answers=schema))
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
+def test_a_pattern_is_not_tried_on_a_long_text(tmp_path: Path) -> None:
+    settings = Settings(config(tmp_path / "blobs", answers={"properties": {"x": {"pattern": "^a+$"}}}))
+    assert settings.faults({"x": "a" * 4096}) == ()
+    assert len(settings.faults({"x": "a" * 4097})) == 1
+
+
+def test_no_frame_or_file_holds_a_gold_or_another_units_text(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        async with control(server) as client:
+            await client.connect(None)
+            await client.offer(
+                [ItemOffer(item=f"i{n}", data={"text": f"CANARY-{n}"}) for n in range(3)],
+                [UnitOffer(unit=unit_id(f"i{n}"), item=f"i{n}", attempt=1) for n in range(3)],
+            )
+            await client.open_study(STUDY, places=9, state=StudyState.OPEN)
+        page = await Page.of(server.origin, "ann")
+        unit = await page.take()
+        seen = frames.TO_WORKER.to_json(unit) + frames.TO_WORKER.to_json(await page.next())
+        own = unit.data["text"]
+        for path in (
+            "/",
+            "/client.js",
+            "/images/a.png",
+            "/sample.json",
+            "/server.json",
+            "/inbox.db",
+            "/healthz",
+            "/metrics",
+        ):
+            seen += (await fetch(server, path)).body.decode("latin-1")
+        assert own in seen
+        assert not [f"CANARY-{n}" for n in range(3) if f"CANARY-{n}" != own and f"CANARY-{n}" in seen]
+        assert b64(derive(ROOT, RUN, "link")) not in seen
+        page.close()
+
+    play(tmp_path, story, units=0)
+
+
+def test_a_thousand_traversals_are_404(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("SECRET")
+    steps = [
+        "..",
+        "%2e%2e",
+        "%2E.",
+        "..%2f",
+        "%2e%2e%2f",
+        "..%5c",
+        "..\\",
+        "%252e%252e",
+        "....//",
+        ".%00.",
+        "%c0%ae%c0%ae",
+    ]
+    starts = ["/", "/images/", "/images/a.png/", "//", "/./", "/client.js/", "/%2f", "/blobs/", "/~/"]
+    ends = [
+        "secret",
+        "etc/passwd",
+        "run/inbox.db",
+        "run/server.json",
+        ".git/config",
+        "%73ecret",
+        "secret%00.png",
+        "secret;a.png",
+        "secret#",
+        ".",
+    ]
+    targets = [start + "/".join([step] * 2) + "/" + end for start in starts for step in steps for end in ends]
+    assert len(targets) > 950
+
+    async def story(server: TaskServer) -> None:
+        planted = tmp_path / "blobs" / "planted"
+        planted.symlink_to(tmp_path / "secret")
+        for target in [
+            *targets,
+            "/planted",
+            "/blobs/planted",
+            "/images",
+            "/images/",
+            "/IMAGES/A.PNG",
+            "/images/a.png/",
+        ]:
+            head = await raw(server, target)
+            assert b" 404 " in head or b" 400 " in head, (target, head)
+        assert b" 200 " in await raw(server, "/images/a.png")
+
+    play(tmp_path, story, units=0)
+
+
+def test_a_damaged_blob_is_not_served(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        (tmp_path / "blobs" / blob(tmp_path / "blobs", b"\x89PNG")).write_bytes(b"something else")
+        assert (await fetch(server, "/images/a.png")).code == 500
+
+    play(tmp_path, story, units=0)
+
+
+def test_foreign_origin_and_simple_posts_are_refused(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        url = server.origin.replace("http", "ws") + "/v1/work"
+        for headers in ({}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": server.origin + "0"}):
+            with pytest.raises(HTTPClientError, match="403"):
+                await websocket_connect(HTTPRequest(url, headers=headers))
+        with pytest.raises(HTTPClientError, match="403"):
+            await websocket_connect(
+                HTTPRequest(url.replace("work", "control"), headers={"Origin": "http://evil.example"})
+            )
+        page = await Page.of(server.origin, "ann")
+        unit = await page.take()
+        body = json.dumps(
+            {"type": "submit", "assignment": unit.assignment, "nonce": nonce(), "answers": {"label": "yes"}}
+        )
+        bearer = {"Authorization": f"Bearer {page.session}"}
+        asked = {"method": "POST", "body": body}
+        plain = {"Content-Type": "text/plain", **bearer}
+        right = {"Content-Type": "application/json", **bearer}
+        assert (await fetch(server, "/v1/submissions", headers=plain, **asked)).code == 403
+        assert (
+            await fetch(server, "/v1/submissions", headers={**right, "Origin": "http://evil.example"}, **asked)
+        ).code == 403
+        assert (
+            await fetch(server, "/v1/submissions", headers={"Content-Type": "application/json"}, **asked)
+        ).code == 401
+        seq = server.inbox.seq
+        first = await fetch(server, "/v1/submissions", headers=right, **asked)
+        assert (first.code, json.loads(first.body)["type"]) == (200, "accepted")
+        again = await fetch(server, "/v1/submissions", headers=right, **asked)
+        assert again.body == first.body
+        assert server.inbox.seq == seq + 1
+        page.close()
+
+    play(tmp_path, story)
+
+
+def test_every_answer_closes_the_doors_of_the_browser(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        for path in ("/", "/client.js", "/nothing", "/healthz", "/?t=x", "/sample.json"):
+            headers = (await fetch(server, path)).headers
+            assert headers["X-Content-Type-Options"] == "nosniff"
+            assert headers["Referrer-Policy"] == "no-referrer"
+            assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+            assert "Set-Cookie" not in headers
+        page = await fetch(server, "/")
+        scripts = page.headers["Content-Security-Policy"].partition("script-src ")[2].partition(";")[0]
+        assert "unsafe-inline" not in scripts
+        assert scripts.count("sha256-") == 1
+        assert b'<meta name="crowdstack-bundle" content="' + b"b" * 64 in page.body
+
+    play(tmp_path, story, units=0)
+
+
+def test_no_log_line_holds_a_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def story(server: TaskServer) -> None:
+        token = link(server.origin, "ann")
+        await fetch(server, "/?t=" + token)
+        await fetch(server, "/?t=" + token + "x")
+        await fetch(server, "/nothing?t=" + token)
+        page = await Page.of(server.origin, "ann")
+        await page.ask('{"type":"' + token)
+        (tmp_path / "blobs" / server.config.files["/client.js"].blob).unlink()
+        assert (await fetch(server, "/client.js?t=" + token)).code == 500
+        page.close()
+        text = caplog.text
+        for secret in (token, page.session, token.split(".")[3], *(b64(key) for key in server.config.keys.values())):
+            assert secret not in text
+        assert "/client.js" in text
+
+    play(tmp_path, story)
+
+
+def test_metrics_without_authentication_is_404(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        key = b64(derive(ROOT, RUN, "metrics"))
+        wrong = [None, "Bearer ", f"Bearer {key}x", f"Basic {base64.b64encode(key.encode()).decode()}", key]
+        for header in wrong:
+            headers = {} if header is None else {"Authorization": header}
+            assert (await fetch(server, "/metrics", headers=headers)).code == 404
+        answer = await fetch(server, "/metrics", headers={"Authorization": f"Bearer {key}"})
+        assert answer.code == 200
+        assert b"crowdstack_inbox_synchronous 2.0" in answer.body
+
+    play(tmp_path, story, units=0)
