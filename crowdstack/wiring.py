@@ -383,7 +383,6 @@ def _keep_so(project: Project, run_id: RunId) -> None:
         ready=ready,
     )
     asyncio.run(job)
-    folder.run(run_id).loop_process.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------------- architect mock
