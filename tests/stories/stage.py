@@ -19,9 +19,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+
+from crowdstack.ports import Operation
+from crowdstack.wiring import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("CROWDSTACK_SOAK") == "1"
@@ -188,6 +191,32 @@ def rte_project(folder: Path, *, items: int) -> list[tuple[str, str, str]]:
     return [(row["item"], row["worker"], row["entails"]) for row in answers]
 
 
+def bots_project(folder: Path, *, items: int, repeats: int, workers: int, extra: str = "") -> None:
+    """A small task that `workers` bots do as fast as they can: 10 units a visit, 0.10 USD each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "examples" / "demo" / "demo.html", folder / "page.html")
+    shutil.copy(ROOT / "examples" / "demo" / "answers.schema.json", folder)
+    rows = "".join(f"{number},Review number {number}.\n" for number in range(items))
+    (folder / "items.csv").write_text("id,text\n" + rows)
+    (folder / "task.yaml").write_text(
+        f"""apiVersion: crowdstack/v1
+kind: Task
+metadata: {{name: bots}}
+task:
+  title: How did they feel?
+  reward: 0.10 USD
+  units_per_visit: 10
+  timeout: 30s
+  app: {{html: page.html, uses: [text]}}
+  data: {{file: items.csv, id: id}}
+  answers: answers.schema.json
+target: {{repeats: {repeats}}}
+provider: {{type: mock, crowd: {{type: bots, workers: {workers}, seed: 3}}}}
+{extra}
+"""
+    )
+
+
 # ---------------------------------------------------------------------- oracles
 def assert_journal_is_export(here: Stage) -> int:
     """The four-way promise: each receipt once, under that receipt, with those answers; and nothing else. How many."""
@@ -202,9 +231,46 @@ def assert_journal_is_export(here: Stage) -> int:
     assert not lost, f"{len(lost)} submissions that a worker saw accepted are not in the export"
     extra = exported.keys() - promised.keys()
     assert not extra, f"{len(extra)} rows of the export were never accepted"
+    with closing(Project.open(spec=None, stack=None, directory=here.folder)) as project:
+        for run in project.store.runs(project.task):
+            kept, recounted = project.store.unit_counts(run.id), project.store.recount(run.id)
+            assert kept == recounted, f"counters of {run.id} say {kept}, a recount {recounted}"
+            poison = project.store.quarantined(run.id)
+            assert not poison, f"{poison} events of {run.id} are in quarantine"
     changed = [a for a in promised if promised[a] != exported[a]]
     assert not changed, f"{len(changed)} rows differ in receipt or answers: {changed[:3]}"
     return len(rows)
+
+
+def assert_promised(here: Stage) -> None:
+    """What `preview` says is what happens: at the engine, in the journal, and in the provider's own books.
+
+    For a project that is not up yet. A budget that is too small for the target is waited for until the run rests.
+    """
+    with closing(Project.open(spec=here.folder / "task.yaml")) as project:
+        promised = project.preview()
+        assert not here.state.exists(), "looking made something"
+        up = here.start("up", "task.yaml", "--yes")
+        wait_until(
+            lambda: up.poll() is not None or (project.folder.store.exists() and project.status().state == "budget"),
+            within_s=120,
+            what="the run to end or to rest",
+            told=here.logs,
+        )
+        steps, lines = project.history()
+        studies = [(verb, total) for verb, _, total in project.provider.effects() if verb in ("open", "places")]
+        paid = sum((amount.minor for amount in project.provider.debits().values()), 0)
+        if (budget := project.status().budget) is not None:
+            assert paid <= budget.minor, f"{paid} were paid, more than the budget {budget}"
+        assert paid <= promised.cost.cap.minor, f"{paid} were paid, more than the preview's cap {promised.cost.cap}"
+        listed = max(total for _, total in studies)
+        most = [line.total for line in promised.lines if line.kind == "places"]
+        assert [listed] == most, f"{listed} places were listed at the provider, {most} in the preview"
+        told, kept = [str(line) for line in promised.lines], [str(line) for line in lines]
+        assert kept == told, f"the journal says {kept}, the preview said {told}"
+        down = [step for step in steps if step.operation is Operation.DELETE]
+        assert steps == (*promised.steps, *down), f"steps were {steps}, the preview said {promised.steps}"
+        assert [step.urn for step in down] == [step.urn for step in reversed(promised.steps)], "teardown out of order"
 
 
 def assert_nothing_is_left(here: Stage) -> None:
