@@ -8,6 +8,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -92,6 +93,7 @@ def main() -> int:
     parser.add_argument("--blobs", type=Path, required=True)
     options = parser.parse_args()
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys and answers are in memory
     sys.setswitchinterval(0.001)  # the disk's thread needs the interpreter only for a moment, but at once
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("tornado").setLevel(logging.ERROR)  # it quotes what strangers send

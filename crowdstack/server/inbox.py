@@ -124,7 +124,7 @@ class Inbox:
             act, future = self._acts.popleft()
             try:
                 act()
-            except sqlite3.OperationalError as fault:
+            except (sqlite3.Error, ValueError) as fault:
                 future.set_exception(Busy(f"{self.path} cannot be written: {fault}"))
             else:
                 future.set_result(None)
@@ -140,7 +140,7 @@ class Inbox:
             return
         try:
             outcome = self._execute(group)
-        except sqlite3.OperationalError as fault:
+        except sqlite3.Error as fault:
             self._failed(group, fault)
             return
         job = asyncio.get_running_loop().run_in_executor(self._thread, self._write.commit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import socket
@@ -24,6 +25,8 @@ from crowdstack.server.site import Site
 from crowdstack.tokens import config_digest
 from crowdstack.wire.configs import ServerConfig
 from crowdstack.wire.worker import RESTART
+
+log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _HEADERS_S = 10.0  # a request's headers, and its body, must come within this
@@ -110,7 +113,11 @@ class TaskServer:
         while True:
             for change in self.desk.pool.tick(now()):
                 self.inbox.append(change)
-            self.desk.pool.paused = self.inbox.watch_disk() < self.config.limits.disk_reserve
+            try:
+                self.desk.pool.paused = self.inbox.watch_disk() < self.config.limits.disk_reserve
+            except OSError as fault:  # the folder is gone or cannot be read: give out nothing until it is there again
+                log.error("the disk cannot be looked at: %s", fault)
+                self.desk.pool.paused = True
             await asyncio.sleep(_TICK_S)
 
     def announce(self) -> None:

@@ -6,6 +6,7 @@ The session, the pool and the inbox as they are, without sockets; time passes wh
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -90,7 +91,7 @@ class Conversation(RuleBasedStateMachine):
     @precondition(lambda self: self.seen)
     @rule(tab=tabs_, data=st.data(), nonce=st.sampled_from(["n" * 22, "m" * 22]), label=st.sampled_from(["yes", "no"]))
     def submit(self, tab: tuple[str, int], data: st.DataObject, nonce: str, label: str) -> None:
-        assignment = data.draw(st.sampled_from(sorted(self.seen)))
+        assignment = data.draw(st.sampled_from(list(self.seen)))
         self._submit(tab, frames.Submit(assignment=assignment, nonce=nonce, answers={"label": label}))
 
     @precondition(lambda self: self.sent)
@@ -117,7 +118,7 @@ class Conversation(RuleBasedStateMachine):
     @precondition(lambda self: self.seen)
     @rule(tab=tabs_, data=st.data())
     def give_back(self, tab: tuple[str, int], data: st.DataObject) -> None:
-        self._say(tab, frames.Return(assignment=data.draw(st.sampled_from(sorted(self.seen)))))
+        self._say(tab, frames.Return(assignment=data.draw(st.sampled_from(list(self.seen)))))
 
     @rule(seconds=st.sampled_from([1, TIMEOUT_S / 2, TIMEOUT_S]))
     def time_passes(self, seconds: float) -> None:
@@ -177,4 +178,6 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+TestConversation.settings = settings(
+    max_examples=300 if os.environ.get("CROWDSTACK_SOAK") else 15, stateful_step_count=25, deadline=None
+)
