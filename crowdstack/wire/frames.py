@@ -55,7 +55,7 @@ class Frames(Generic[F]):
         return frame
 
     def to_json(self, frame: F) -> str:
-        return json.dumps({"type": self._tags[type(frame)], **_plain(frame)}, separators=(",", ":"), default=_plain)
+        return _ENCODER.encode({"type": self._tags[type(frame)], **_plain(frame)})
 
     def schema(self) -> dict[str, Any]:
         return {"oneOf": [kind.schema for kind in self._kinds.values()]}
@@ -64,6 +64,9 @@ class Frames(Generic[F]):
 def _plain(value: Any) -> dict[str, Any]:
     """A dataclass as JSON object; what is None is left out."""
     return {name: item for name in value.__slots__ if (item := getattr(value, name)) is not None}
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_plain)
 
 
 def _object(cls: type, tag: str | None = None) -> _Kind:

@@ -30,7 +30,7 @@ class Bounds:
 
 def canonical(value: Any) -> str:
     """The one text of a JSON value: sorted keys, no blanks, no escapes that are not needed."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def parse(raw: str | bytes, bounds: Bounds) -> Any:
@@ -111,4 +111,5 @@ def _constant(name: str) -> Any:
     raise FrameError(f"{name} is not JSON")
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant)
