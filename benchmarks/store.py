@@ -77,7 +77,9 @@ def measure(folder: Path, units: int) -> dict[str, float | int | str]:
     events = [event for number, unit in enumerate(offered) for event in visit(number, unit)]
     batches = list(in_batches(start, events))
 
+    before = cpu_s()
     keeping, _ = timed(lambda: [store.keep(run.id, batch) for batch in batches])
+    cpu = cpu_s() - before
     counts = store.unit_counts(run.id)
     assert counts.submitted == units
     assert counts == store.recount(run.id)
@@ -97,6 +99,7 @@ def measure(folder: Path, units: int) -> dict[str, float | int | str]:
         "offer and mark offered (units/s)": units / offering,
         "keep (units/s)": units / keeping,
         "keep (events/s)": len(events) / keeping,
+        "keep, per second of CPU (units)": units / cpu,
         "bare executemany (units/s)": units / bare,
         "keep / bare": bare / keeping,
         "counts for a status line (ms)": reading * 10,
@@ -110,6 +113,12 @@ def timed(work: Callable[[], T]) -> tuple[float, T]:
     began = time.perf_counter()
     result = work()
     return time.perf_counter() - began, result
+
+
+def cpu_s() -> float:
+    """User and system seconds of this process so far: what others do on the machine is not in it."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def offer_all(store: PeeweeStore, run: RunId) -> Iterator[UnitOffer]:

@@ -16,6 +16,7 @@ from crowdstack.store import tables
 from crowdstack.store.base import Subject, to_json
 from crowdstack.store.effects import Effects, raw_text
 from crowdstack.store.tables import utc_text, utc_time
+from crowdstack.store.tallies import tallied, tally_anew
 
 # What a table or the codec says of a value it cannot hold. A locked or full database is not among them.
 _REFUSALS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError,
@@ -35,6 +36,7 @@ class Events(Subject):
                 _abandon(db, run)
             if have is None or (have.inbox, have.epoch) != (cursor.inbox, cursor.epoch):
                 forget_offers(db, row.generation_id)
+                tally_anew(db, row.generation_id)
             _move_cursor(db, run, cursor)
 
     def keep(self, run: RunId, batch: Batch) -> int:
@@ -43,7 +45,8 @@ class Events(Subject):
             fresh = _after(have, batch)
             if not fresh:
                 return 0
-            news = _take(db, run, batch, fresh)
+            with tallied(db, units=_named(fresh, "unit"), visits=_named(fresh, "visit")):
+                news = _take(db, run, batch, fresh)
             _move_cursor(db, run, batch.cursor)
         return news
 
@@ -82,6 +85,11 @@ def _after(have: Cursor | None, batch: Batch) -> Sequence[Event | Unreadable]:
         if known.seq == have.seq and known.chain != have.chain:
             raise Gap(f"event {have.seq} is not the one that is stored", hint=hint)
     return batch.events[have.seq - batch.before.seq :]
+
+
+def _named(events: Sequence[Event | Unreadable], what: str) -> set[str]:
+    """The units or visits that these events are about."""
+    return {getattr(event.body, what) for event in events if isinstance(event, Event) and hasattr(event.body, what)}
 
 
 def _take(db: peewee.Database, run: RunId, batch: Batch, events: Sequence[Event | Unreadable]) -> int:

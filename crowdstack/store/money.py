@@ -29,6 +29,7 @@ from crowdstack.ports import Intent, IntentDraft
 from crowdstack.store import tables
 from crowdstack.store.base import Subject, to_json
 from crowdstack.store.tables import utc_text, utc_time
+from crowdstack.store.tallies import tallied
 
 _PAGE = 500
 _RECORDED, _DONE, _REFUSED = IntentState.RECORDED.value, IntentState.DONE.value, IntentState.REFUSED.value
@@ -163,7 +164,8 @@ def _settle(db: peewee.Database, intent: tables.Intent, now: datetime) -> None:
     if found is None:
         raise NotFound(f"no visit {body['visit']} in this store", why=f"intent {intent.key} is about it")
     state = VisitState.PAID if intent.kind == "approve" else VisitState.REJECTED
-    tables.Visit.update(state=state.value).where(tables.Visit.id == found.id).execute(db)
+    with tallied(db, visits=[found.id]):
+        tables.Visit.update(state=state.value).where(tables.Visit.id == found.id).execute(db)
     if state is VisitState.PAID:
         amount = Money.parse(body["amount"])
         tables.Payment.insert(

@@ -29,9 +29,11 @@ from crowdstack.model import (
 from crowdstack.ports import Rehearsal
 from crowdstack.store import tables
 from crowdstack.store.base import Subject, run_of, to_json
+from crowdstack.store.database import many
 from crowdstack.store.events import forget_offers
 from crowdstack.store.layout import lay_out
 from crowdstack.store.tables import utc_text
+from crowdstack.store.tallies import tallied, tally_anew
 
 
 class Runs(Subject):
@@ -154,11 +156,10 @@ class Runs(Subject):
             now_at = _revision(db, generation)
             if self._read_at.setdefault(run, now_at) != now_at:
                 return  # items changed since they were read: what was sent is old, so all of it is due again
-            for unit in units:
-                db.execute_sql("UPDATE unit SET offered = ? WHERE id = ? AND offered < ?",
-                               (unit.attempt, unit.unit, unit.attempt))  # fmt: skip
-            for gone in dropped:
-                db.execute_sql("UPDATE unit SET withdraw = 0 WHERE id = ?", (gone,))
+            with tallied(db, units=[*(unit.unit for unit in units), *dropped]):
+                told = [(unit.attempt, unit.unit, unit.attempt) for unit in units]
+                many(db, "UPDATE unit SET offered = ? WHERE id = ? AND offered < ?", told)
+                many(db, "UPDATE unit SET withdraw = 0 WHERE id = ?", [(unit,) for unit in dropped])
 
 
 def _open_run(
@@ -188,10 +189,10 @@ def _open_run(
             settings=to_json(settings), opened_at=utc_text(now),
         ).execute(db)  # fmt: skip
         forget_offers(db, generation)
+        tally_anew(db, generation)
     if lay_out(db, generation, items, repeats):
-        tables.Generation.update(revision=tables.Generation.revision + 1).where(
-            tables.Generation.id == generation
-        ).execute(db)
+        db.execute_sql("UPDATE generation SET revision = revision + 1 WHERE id = ?", (generation,))
+        tally_anew(db, generation)
     opened: tables.Run = tables.Run.select().where(tables.Run.id == run).get(db)
     return opened
 

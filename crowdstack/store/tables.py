@@ -3,8 +3,8 @@
 Models are unbound: every query names its database (`.execute(db)`), so two stores can be open in one process.
 Ids are text, times are UTC as ISO text of fixed width (they sort), answers and signals are JSON text.
 
-Tallies (`generation.open`, `run.left`, ...) are kept by the triggers below: whatever changes a unit, submission or visit
-changes its tally in the same statement, so no verb can forget it and no status line counts a million rows.
+Who changes units, submissions or visits keeps the tallies (`generation.open`, `run.left`, ...) in the same transaction:
+`tallies`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,18 @@ from datetime import datetime, timezone
 
 import peewee
 
-from crowdstack.model import SubmissionStatus, UnitState, VisitState
+from crowdstack.model import UnitState
 
 DONE = (UnitState.SUBMITTED, UnitState.APPROVED)
-_UNITS = [state.value for state in UnitState]
-_VISITS = [state.value for state in VisitState]
-_SUBMISSIONS = [SubmissionStatus.EXCLUDED.value, SubmissionStatus.REJECTED.value, SubmissionStatus.SURPLUS.value]
 
 
 def utc_text(at: datetime) -> str:
     """`2026-01-31T09:00:00.000000Z`: fixed width, so that text order is time order."""
-    return at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def utc_time(text: str) -> datetime:
-    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 class Table(peewee.Model):  # type: ignore[misc]  # peewee is untyped
@@ -233,44 +230,6 @@ TABLES: tuple[type[Table], ...] = (
 )  # fmt: skip
 
 
-def _tally(columns: dict[str, str], *, gone: bool, come: bool) -> str:
-    """`x = x - <what OLD was worth> + <what NEW is worth>` for each tally; in `columns` a row is written `@`."""
-    parts = []
-    for name, worth in columns.items():
-        minus = f" - ({worth.replace('@', 'OLD')})" if gone else ""
-        plus = f" + ({worth.replace('@', 'NEW')})" if come else ""
-        parts.append(f"{name} = {name}{minus}{plus}")
-    return ", ".join(parts)
-
-
-def _triggers() -> list[str]:
-    units = {state: f"@.state = '{state}'" for state in _UNITS}
-    units["attempts"] = "(@.state <> 'dropped') * @.attempt"
-    units["offered"] = "(@.state <> 'dropped') * @.offered - @.withdraw"
-    submissions = {status: f"@.status = '{status}'" for status in _SUBMISSIONS}
-    visits = {state: f"@.state = '{state}'" for state in _VISITS}
-    done = "(" + ", ".join(f"'{state.value}'" for state in DONE) + ")"
-    generation_of_unit = "(SELECT generation FROM unit WHERE id = NEW.unit)"
-    return [
-        "CREATE TRIGGER unit_came AFTER INSERT ON unit BEGIN "
-        f"UPDATE generation SET {_tally(units, gone=False, come=True)} WHERE id = NEW.generation; END",
-        "CREATE TRIGGER unit_changed AFTER UPDATE OF state, attempt, offered, withdraw ON unit BEGIN "
-        f"UPDATE generation SET {_tally(units, gone=True, come=True)} WHERE id = NEW.generation; END",
-        f"CREATE TRIGGER unit_undone AFTER UPDATE OF state ON unit WHEN OLD.state IN {done} BEGIN "
-        "UPDATE run SET done = done - 1 WHERE id = OLD.run; END",
-        f"CREATE TRIGGER unit_done AFTER UPDATE OF state ON unit WHEN NEW.state IN {done} BEGIN "
-        "UPDATE run SET done = done + 1 WHERE id = NEW.run; END",
-        "CREATE TRIGGER submission_came AFTER INSERT ON submission BEGIN "
-        f"UPDATE generation SET {_tally(submissions, gone=False, come=True)} WHERE id = {generation_of_unit}; END",
-        "CREATE TRIGGER submission_changed AFTER UPDATE OF status ON submission BEGIN "
-        f"UPDATE generation SET {_tally(submissions, gone=True, come=True)} WHERE id = {generation_of_unit}; END",
-        "CREATE TRIGGER visit_came AFTER INSERT ON visit BEGIN "
-        f"UPDATE run SET {_tally(visits, gone=False, come=True)} WHERE id = NEW.run; END",
-        "CREATE TRIGGER visit_changed AFTER UPDATE OF state ON visit BEGIN "
-        f"UPDATE run SET {_tally(visits, gone=True, come=True)} WHERE id = NEW.run; END",
-    ]
-
-
 _DUE = [  # small: they hold only what the server has still to be told
     "CREATE INDEX unit_generation_offer_due ON unit (generation) WHERE offered < attempt AND state <> 'dropped'",
     "CREATE INDEX unit_generation_withdraw ON unit (generation) WHERE withdraw = 1",
@@ -284,4 +243,4 @@ def create_statements(db: peewee.Database) -> list[str]:
         schema = peewee.SchemaManager(table, db)
         made.append(schema._create_table(safe=False).query()[0])
         made += [index.query()[0] for index in schema._create_indexes(safe=False)]
-    return made + _DUE + _triggers()
+    return made + _DUE

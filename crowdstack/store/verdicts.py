@@ -28,6 +28,7 @@ from crowdstack.ports import SubmissionRow, UnitRow
 from crowdstack.store import tables
 from crowdstack.store.base import Subject
 from crowdstack.store.tables import DONE, utc_text, utc_time
+from crowdstack.store.tallies import tallied
 
 _PAGE = 500
 
@@ -93,10 +94,11 @@ class Verdicts(Subject):
             if row.status == verdict.status.value:
                 return _submission_of(row)
             _check_settled(db, row, verdict)
-            status = _move_unit(db, row, verdict)
-            tables.Submission.update(status=status.value, version=row.version + 1).where(
-                tables.Submission.id == submission
-            ).execute(db)
+            with tallied(db, units=[row.unit_id]):
+                status = _move_unit(db, row, verdict)
+                tables.Submission.update(status=status.value, version=row.version + 1).where(
+                    tables.Submission.id == submission
+                ).execute(db)
             tables.Verdict.insert(
                 submission=submission, verdict=verdict.value, status=status.value, reason=reason, by=by,
                 version=row.version + 1, at=utc_text(now),

@@ -23,7 +23,7 @@ from crowdstack.model import (
 )
 from crowdstack.store import tables
 from crowdstack.store.store import PeeweeStore
-from tests.contracts.store import CENTS, NOW, TASK, Inbox, items, list_places, offered, settle
+from tests.contracts.store import CENTS, NOW, TASK, Inbox, items, list_places, offered, open_run, settle, started
 
 _WORKERS = st.sampled_from(["ann", "bo", "cy", "dee"])
 _NUMBER = st.integers(0, 10_000)
@@ -161,6 +161,14 @@ class Histories(RuleBasedStateMachine):
         with self.store._database.reading() as db:
             states = [row.state for row in tables.Visit.select().where(tables.Visit.run == run).execute(db)]
         return VisitCounts(**{state.value: states.count(state.value) for state in VisitState})
+
+
+def test_the_next_run_with_the_same_data_has_everything_still_open_to_offer(store: PeeweeStore) -> None:
+    run, inbox, units = started(store, "a", "b")
+    inbox.work(units[0], "ann")
+    inbox.deliver()
+    store.set_reached(run.id, RunState.DESTROYED, NOW)
+    assert store.offers(open_run(store, "a", "b").id) == (2, 1)  # what is done needs no offer
 
 
 TestHistories = Histories.TestCase
