@@ -10,6 +10,7 @@ import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import peewee
@@ -257,20 +258,21 @@ def test_an_older_program_refuses_a_newer_store_and_leaves_it_alone(old_store: P
     assert _schema(old_store) == before
 
 
-def _open(path: Path, gate: threading.Barrier) -> None:
-    gate.wait(20)
-    PeeweeStore(path).close()
+def _open(paths: list[Path], gate: threading.Barrier) -> None:
+    for path in paths:
+        gate.wait(20)
+        PeeweeStore(path).close()
 
 
 def test_processes_that_open_a_new_store_at_once_agree(tmp_path: Path) -> None:
     gate = _SPAWN.Barrier(4)
-    processes = [_SPAWN.Process(target=_open, args=(tmp_path / "store.db", gate)) for _ in range(4)]
+    paths = [tmp_path / str(number) / "store.db" for number in range(20)]  # what goes wrong does so now and then
+    processes = [_SPAWN.Process(target=_open, args=(paths, gate)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(30)
     assert [process.exitcode for process in processes] == [0] * 4
-    store = PeeweeStore(tmp_path / "store.db")
-    with store._database.reading() as db:
-        assert tables.Identity.select().count(db) == 1
-    store.close()
+    for path in paths:
+        with closing(PeeweeStore(path)) as store, store._database.reading() as db:
+            assert tables.Identity.select().count(db) == 1
