@@ -20,7 +20,9 @@ def main(path: str) -> int:
             reason = skip.get("message", "")
             expected = any(part in reason for part in EXPECTED)
             bad += not expected
-            print(f"skipped{'' if expected else ' (not expected)'}: {case.get('classname')}::{case.get('name')}: {reason}")
+            print(
+                f"skipped{'' if expected else ' (not expected)'}: {case.get('classname')}::{case.get('name')}: {reason}"
+            )
     print(f"{count} tests, {bad} skips that were not expected")
     return 1 if bad or not count else 0
 
