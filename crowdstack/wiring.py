@@ -107,6 +107,8 @@ class Project:
 
     @cached_property
     def store(self) -> Store:
+        if not self.folder.store.exists():
+            raise NotFound(f"task {self.task} was never up", where=str(self.folder.root), hint="crowdstack up SPEC")
         return open_store(self.folder)
 
     @cached_property
@@ -139,19 +141,19 @@ class Project:
 
     def preview(self, *, fresh: bool = False) -> Preview:
         wanted = self._wanted
-        if self.folder.root.exists():
+        if self.folder.store.exists():
             return self.deployment.preview(wanted, fresh=fresh)
         # Nothing is there yet, and looking must not make it so: rehearse in a folder that goes away.
         with tempfile.TemporaryDirectory(prefix="crowdstack-") as room:
             other = Project(task=self.task, state=Path(room).resolve() / "state", spec=self.spec)
-            private_folder(other.folder.root)
+            open_store(other.folder).close()
             with closing(other):
                 return other.deployment.preview(wanted, fresh=fresh)
 
     def up(self, *, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
         """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do."""
         wanted = self._wanted
-        private_folder(self.folder.root)
+        open_store(self.folder).close()
         run = self.deployment.up(wanted, fresh=fresh, on_step=on_step)
         if run is not None:
             self.start_loop()
