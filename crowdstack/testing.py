@@ -1,11 +1,13 @@
 """For authors of tasks: run a task whole inside a test, with simulated workers, and look at what came back.
 
+    pytest_plugins = ["crowdstack.testing"]  # in conftest.py
+
     def test_my_task(crowd_run):
         outcome = crowd_run("task.yaml", sets=["provider.crowd.workers=5"])
         assert outcome.status.done == outcome.status.target
         assert all(row["answers"]["label"] in ("yes", "no") for row in outcome.rows)
 
-The fixture comes with the installed package (a pytest plugin). The server runs inside the test's process and all state in
+The server runs inside the test's process and all state in
 a temporary folder; workers are simulated in a process of their own, over the real page and socket.
 """
 
