@@ -7,8 +7,8 @@
         assert outcome.status.done == outcome.status.target
         assert all(row["answers"]["label"] in ("yes", "no") for row in outcome.rows)
 
-The server runs inside the test's process and all state in
-a temporary folder; workers are simulated in a process of their own, over the real page and socket.
+The server runs inside the test's process and all state lies in a temporary folder; workers are simulated in a process of
+their own, over the real page and socket.
 """
 
 from __future__ import annotations

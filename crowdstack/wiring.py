@@ -408,9 +408,9 @@ class InsideProject(Project):
 
     def start_loop(self) -> None:
         if self._loop is None or self._loop.done():
-            with ThreadPoolExecutor(1, "reconcile") as pool:
-                self._loop = pool.submit(self._reconcile, self._live().id)
-                pool.shutdown(wait=False)
+            pool = ThreadPoolExecutor(1, "reconciler")
+            self._loop = pool.submit(self._reconcile, self._live().id)
+            pool.shutdown(wait=False)  # it ends with its one job
 
     def close(self) -> None:
         """Ends what still runs: there is nobody to go on with it."""
