@@ -44,7 +44,8 @@ def test_bombs_fail_fast(bomb: str, tmp_path: Path) -> None:
             load(path)
         return time.process_time() - began
 
-    assert any(seconds() < 0.5 for _ in range(3))  # others work on this machine too
+    # Processor time: others work on this machine too. What it costs to walk an expanded bomb is minutes.
+    assert any(seconds() < 2 for _ in range(3))
 
 
 def test_a_bomb_costs_little_memory_and_exits_2(tmp_path: Path) -> None:
