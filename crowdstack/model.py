@@ -304,6 +304,7 @@ class UnitCounts:
     total: int = 0
     before: int = 0  # of total: done, and done by an earlier run of the task
     open: int = 0
+    stuck: int = 0  # of open: named for a worker whose answers were not accepted and who cannot have the item again
     assigned: int = 0
     submitted: int = 0
     approved: int = 0

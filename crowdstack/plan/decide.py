@@ -150,7 +150,7 @@ def _go_on(desired: Desired, observed: Observed) -> Decision:
 def _list_places(desired: Desired, observed: Observed) -> tuple[tuple[Action, ...], Rest]:
     """Places that the units still to be done need: in waves, inside surplus and budget."""
     study, units, visits = observed.study, observed.units, observed.visits
-    undone = units.open + units.assigned
+    undone = undone_units(units)
     listed = max(observed.places, study.places if study else 0)
     wanted = places_wanted(desired, observed)
     if undone and study is not None and study.state is StudyState.CLOSED:
@@ -192,10 +192,15 @@ def places_wanted(desired: Desired, observed: Observed) -> int:
     A place whose visit ended without a submission, or was rejected, is free again by itself.
     """
     used = _used(observed)
-    undone = observed.units.open + observed.units.assigned
+    undone = undone_units(observed.units)
     if not undone:
         return used
     return max(desired.ideal_visits(observed.units), used + ceil_div(undone, desired.per_visit))
+
+
+def undone_units(units: UnitCounts) -> int:
+    """Units that somebody may still do."""
+    return units.open - units.stuck + units.assigned
 
 
 def _used(observed: Observed) -> int:
@@ -217,9 +222,15 @@ def _affordable(desired: Desired, observed: Observed, listed: int) -> int:
 
 def _waiting(desired: Desired, observed: Observed) -> Rest:
     units, visits = observed.units, observed.visits
-    undone = units.open + units.assigned
+    undone = undone_units(units)
     if undone:
         return Rest(RestState.WORKING, f"{undone} units to do, {visits.active} people at work")
+    if units.stuck:
+        why = (
+            f"{units.stuck} units are offered to workers whose answers to them were not accepted, and nobody has an item "
+            "twice: approve one of the answers, name other workers in the data and `crowdstack up`, or `crowdstack destroy`"
+        )
+        return Rest(RestState.NEEDS_PERSON, why)
     if not target_met(desired, units):
         return Rest(RestState.VERDICTS, f"{units.submitted} units wait for a verdict: `crowdstack units ls`")
     if visits.active:

@@ -62,10 +62,6 @@ class Desired:
     provider: Mapping[str, Any] = field(default_factory=dict)  # for the adapter that wiring chooses: JSON
     crowd: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def units(self) -> int:
-        return self.items * self.repeats
-
     def ideal_visits(self, units: UnitCounts) -> int:
         """Visits that an ideal crowd needs for what this run has to do in all (earlier runs may have done a part)."""
         todo = units.total - units.before
@@ -197,7 +193,7 @@ def visits_needed(items: Iterable[Item], *, repeats: int, per_visit: int, crowd:
     anybody = 0
     for item in items:
         named.update(item.offered_to[:repeats])
-        anybody += repeats - len(item.offered_to[:repeats])
+        anybody += 0 if item.offered_to else repeats
     visits = sum(ceil_div(units, per_visit) for units in named.values())
     fewest = ceil_div(anybody, per_visit)
     return visits + (fewest if crowd is None else max(fewest, min(crowd, anybody)))

@@ -34,7 +34,7 @@ from crowdstack.plan.actions import (
     TearDown,
     action_of,
 )
-from crowdstack.plan.decide import Observed, decide, target_met
+from crowdstack.plan.decide import Observed, decide, target_met, undone_units
 from crowdstack.plan.desired import Count, Desired, ceil_div
 from crowdstack.ports import Intent
 
@@ -201,7 +201,7 @@ def _sent(desired: Desired, world: Observed, actions: Sequence[Action]) -> Obser
 def _people_came(desired: Desired, world: Observed) -> Observed:
     """Everybody who finds a place does all that a visit can, and the reviewer approves it."""
     units, visits = world.units, world.visits
-    undone = units.open + units.assigned
+    undone = undone_units(units)
     used = visits.paid + visits.left
     free = world.study.places - used if world.study is not None and world.study.state is StudyState.OPEN else 0
     needed = max(desired.ideal_visits(units) - used, ceil_div(undone, desired.per_visit)) if undone else 0
@@ -219,7 +219,7 @@ def _people_came(desired: Desired, world: Observed) -> Observed:
     )
     return replace(
         world,
-        units=replace(units, open=undone - done, assigned=0, submitted=submitted, approved=approved),
+        units=replace(units, open=undone - done + units.stuck, assigned=0, submitted=submitted, approved=approved),
         visits=replace(visits, active=0, left=left),
         ended=ended,
     )

@@ -220,6 +220,7 @@ def _unit_counts(db: peewee.Database, run: tables.Run) -> UnitCounts:
         total=row.open + row.assigned + row.submitted + row.approved,
         before=before,
         open=row.open,
+        stuck=_stuck(db, run.generation_id),
         assigned=row.assigned,
         submitted=row.submitted,
         approved=row.approved,
@@ -247,7 +248,18 @@ def _recount(db: peewee.Database, run: tables.Run) -> UnitCounts:
     ).fetchone()
     units.pop(UnitState.DROPPED.value, None)
     judged = {name: submissions.get(name, 0) for name in ("excluded", "rejected", "surplus")}
-    return UnitCounts(total=sum(units.values()), before=before, **units, **judged)
+    return UnitCounts(total=sum(units.values()), before=before, stuck=_stuck(db, run.generation_id), **units, **judged)
+
+
+def _stuck(db: peewee.Database, generation: int) -> int:
+    """Open units whose named worker has answered them, without being accepted."""
+    (units,) = db.execute_sql(
+        "SELECT COUNT(*) FROM unit INDEXED BY unit_generation_named_again "
+        "WHERE generation = ? AND attempt > 1 AND offered_to IS NOT NULL AND state = 'open' "
+        "AND EXISTS (SELECT 1 FROM submission WHERE unit = unit.id AND worker = offered_to)",
+        (generation,),
+    ).fetchone()
+    return int(units)
 
 
 def _visit_counts(run: tables.Run) -> VisitCounts:

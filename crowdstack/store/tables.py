@@ -230,9 +230,11 @@ TABLES: tuple[type[Table], ...] = (
 )  # fmt: skip
 
 
-_DUE = [  # small: they hold only what the server has still to be told
+_DUE = [  # small: they hold only what waits for the server, or for a person
     "CREATE INDEX unit_generation_offer_due ON unit (generation) WHERE offered < attempt AND state <> 'dropped'",
     "CREATE INDEX unit_generation_withdraw ON unit (generation) WHERE withdraw = 1",
+    "CREATE INDEX unit_generation_named_again ON unit (generation) "
+    "WHERE attempt > 1 AND offered_to IS NOT NULL AND state = 'open'",
 ]
 
 

@@ -565,6 +565,22 @@ class StoreContract:
         counts = store.unit_counts(run.id)
         assert (counts.submitted, counts.surplus, counts.excluded) == (1, 1, 0)
 
+    def test_a_named_workers_unit_is_stuck_once_their_answers_are_not_accepted(self, store: Store) -> None:
+        named = [Item(id=ItemId("a"), data={}, offered_to=(WorkerId("ann"), WorkerId("bo")))]
+        run = store.open_run(TASK, settings={}, items=named, repeats=2, fresh=False, now=NOW)
+        inbox = Inbox(store, run)
+        _, units, _ = store.unoffered(run.id, 10)
+        offered(store, run)
+        for unit in units:
+            inbox.work(unit.unit, str(unit.offered_to))
+        inbox.deliver()
+        first, _ = store.submissions(TASK)
+        assert store.unit_counts(run.id).stuck == 0
+        store.judge(first.submission, Verdict.EXCLUDE, reason="", by="me", version=None, now=NOW)
+        assert (store.unit_counts(run.id).open, store.unit_counts(run.id).stuck) == (1, 1)
+        store.judge(first.submission, Verdict.APPROVE, reason="", by="me", version=None, now=NOW)
+        assert store.unit_counts(run.id).stuck == 0
+
     def test_a_paid_submission_can_be_excluded_but_not_rejected(self, store: Store) -> None:
         run, inbox, units = started(store, "a")
         hold = inbox.work(units[0], "ann")

@@ -48,6 +48,7 @@ def study(places: int, state: StudyState = StudyState.OPEN) -> Study:
 def observed(
     *,
     open: int = 0,
+    stuck: int = 0,
     assigned: int = 0,
     submitted: int = 0,
     approved: int = 0,
@@ -66,7 +67,13 @@ def observed(
     values: dict[str, Any] = {
         "wanted": RunState.LIVE,
         "units": UnitCounts(
-            total=total, before=before, open=open, assigned=assigned, submitted=submitted, approved=approved
+            total=total,
+            before=before,
+            open=open,
+            stuck=stuck,
+            assigned=assigned,
+            submitted=submitted,
+            approved=approved,
         ),
         "visits": VisitCounts(active=active, left=len(ended) if left is None else left, paid=paid),
         "offers": (total, total if offered else 0),

@@ -104,6 +104,14 @@ def test_places_are_never_lowered() -> None:
     assert places(desired(), observed(open=2, submitted=8, places=40, paid=8)) is None
 
 
+def test_units_that_only_a_refused_worker_could_do_wait_for_a_person_once_the_others_are_done() -> None:
+    assert rest(desired(), observed(open=3, stuck=2, submitted=7, places=10, paid=7)) is RestState.WORKING
+    there = observed(open=2, stuck=2, submitted=8, places=10, paid=10)
+    assert decide(desired(), there).actions == ()
+    assert "2 units are offered to workers" in decide(desired(), there).rest.why
+    assert rest(desired(), there) is RestState.NEEDS_PERSON
+
+
 def test_a_closed_study_with_open_units_asks_for_a_person() -> None:
     there = observed(open=1, submitted=9, places=10, paid=9, state=StudyState.CLOSED)
     assert rest(desired(), there) is RestState.NEEDS_PERSON
