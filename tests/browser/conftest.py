@@ -23,7 +23,7 @@ _FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, Playwright's own loop runs in this thread, and no other may
 def chromium() -> Iterator[Any]:
     path = shutil.which("chromium")
     if path is None:

@@ -24,7 +24,6 @@ _IMPORT = Mutation(
     old="from crowdstack.errors import Busy, Refused\n",
     new="from crowdstack import _fault\nfrom crowdstack.errors import Busy, Refused\n",
 )
-_TAKE = "            news = _take(db, run, batch, fresh)\n"
 _MOVE = "            _move_cursor(db, run, batch.cursor)\n        return news\n"
 _DIE = '        __import__("crowdstack._fault")._fault.die("store", 5)\n'
 
@@ -55,15 +54,15 @@ def test_accepted_sent_before_the_commit_is_noticed(tmp_path: Path) -> None:
 def test_a_store_that_dies_after_its_transaction_goes_on_at_its_cursor(tmp_path: Path) -> None:
     sound = Mutation(
         file="crowdstack/store/events.py",
-        old=_TAKE + _MOVE,
-        new=_TAKE + _MOVE.replace("        return", _DIE + "        return"),
+        old=_MOVE,
+        new=_MOVE.replace("        return", _DIE + "        return"),
     )
     run_with(mutated(tmp_path / "code", sound), tmp_path / "run")
 
 
 def test_a_cursor_in_a_transaction_of_its_own_is_noticed(tmp_path: Path) -> None:
-    apart = _TAKE + _DIE + "        with self._database.writing() as db:\n" + _MOVE
-    broken = Mutation(file="crowdstack/store/events.py", old=_TAKE + _MOVE, new=apart)
+    apart = _DIE + "        with self._database.writing() as db:\n" + _MOVE
+    broken = Mutation(file="crowdstack/store/events.py", old=_MOVE, new=apart)
     with pytest.raises(AssertionError, match=r"quarantine|recount"):
         run_with(mutated(tmp_path / "code", broken), tmp_path / "run")
 
