@@ -222,7 +222,7 @@ class Deployment:
         """Delete the stack and the run's inbox. Only called once every event is stored and backed up."""
         journal = StepJournal(self._folder.run(run.id).steps)
         self._engine.destroy(journal.also(on_step))
-        for path in self._folder.run(run.id).root.glob("inbox.db*"):
+        for path in self._folder.run(run.id).root.glob("inbox.*"):  # with its ballast
             path.unlink()
 
     def history(self, run: Run) -> tuple[tuple[Step, ...], tuple[Line, ...]]:

@@ -275,7 +275,7 @@ def assert_promised(here: Stage) -> None:
 
 def assert_nothing_is_left(here: Stage) -> None:
     wait_until(lambda: not here.pids(), within_s=20, what=f"no process after the end, found {here.pids()}")
-    assert not list(here.state.glob("runs/*/inbox.db*")), "an inbox was left"
+    assert not list(here.state.glob("runs/*/inbox.*")), "an inbox was left"
     assert not list(here.state.glob("runs/*/server.json")), "a server's configuration was left"
 
 
