@@ -161,6 +161,7 @@ def test_a_reader_that_stalls_is_cut_off(tmp_path: Path) -> None:
             there._send(frames.Error(code="bad_frame", message="x" * 2000))
             await asyncio.sleep(0)
         assert there not in server.door.sockets
+        assert await page.closed() is None  # the connection just ends; a client that reads on gets there
         page.close()
 
     play(tmp_path, story, limits={"write_buffer": 64 * 1024})
