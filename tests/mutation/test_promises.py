@@ -25,7 +25,9 @@ _IMPORT = Mutation(
     new="from crowdstack import _fault\nfrom crowdstack.errors import Busy, Refused\n",
 )
 _MOVE = "            _move_cursor(db, run, batch.cursor)\n        return news\n"
-_DIE = '        __import__("crowdstack._fault")._fault.die("store", 5)\n'
+_DIE = """        if any(getattr(event, "kind", None) == "submitted" for event in fresh):
+            __import__("crowdstack._fault")._fault.die("store", 2)
+"""
 
 
 def run_with(code: Path, folder: Path) -> None:
