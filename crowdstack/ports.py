@@ -399,6 +399,11 @@ class Store(Protocol):
     def answer_fields(self, task: TaskName) -> list[str]:
         """Every top-level field that any of those submissions' answers has, sorted."""
 
+    def judge_all(
+        self, seen: Sequence[tuple[int, int | None]], verdict: Verdict, *, reason: str, by: str, now: datetime
+    ) -> list[SubmissionRow]:
+        """`judge` for many (submission, version seen), all or none."""
+
     def pseudonym_key(self, task: TaskName) -> bytes:
         """32 random bytes that never leave the store."""
 

@@ -119,6 +119,8 @@ def _submissions(project: Project, unit: str) -> list[SubmissionRow]:
 
 # ---------------------------------------------------------------------------------------------------- verdicts
 
+AT_ONCE = 200  # verdicts in one transaction: the reconciler waits for it
+
 
 def _verdict_command(verdict: Verdict, meaning: str) -> click.Command:
     needed: dict[str, Any] = {"required": True} if verdict is Verdict.REJECT else {"default": ""}
@@ -173,9 +175,10 @@ def _one_of(rows: Sequence[SubmissionRow], submission: int | None) -> Submission
 
 def _judge(project: Project, chosen: Sequence[SubmissionRow], verdict: Verdict, reason: str) -> None:
     """Each verdict names the version that was looked at: a verdict given meanwhile by somebody else stands."""
-    for row in chosen:
-        now, by = datetime.now(timezone.utc), getpass.getuser()
-        project.store.judge(row.submission, verdict, reason=reason, by=by, version=row.version, now=now)
+    by = getpass.getuser()
+    for start in range(0, len(chosen), AT_ONCE):
+        seen = [(row.submission, row.version) for row in chosen[start : start + AT_ONCE]]
+        project.store.judge_all(seen, verdict, reason=reason, by=by, now=datetime.now(timezone.utc))
 
 
 units.add_command(_verdict_command(Verdict.APPROVE, "Approve: it is paid and counts."))

@@ -7,7 +7,7 @@ to be approved when somebody else has done the unit meanwhile become `surplus`: 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import peewee
@@ -84,26 +84,25 @@ class Verdicts(Subject):
     def judge(
         self, submission: int, verdict: Verdict, *, reason: str, by: str, version: int | None, now: datetime
     ) -> SubmissionRow:
+        (row,) = self.judge_all([(submission, version)], verdict, reason=reason, by=by, now=now)
+        return row
+
+    def judge_all(
+        self, seen: Sequence[tuple[int, int | None]], verdict: Verdict, *, reason: str, by: str, now: datetime
+    ) -> list[SubmissionRow]:
         with self._database.writing() as db:
-            row = _get(db, submission)
-            if version is not None and version != row.version:
-                raise StateMismatch(
-                    f"submission {submission} has been judged meanwhile: it is {row.status} (version {row.version})",
-                    hint="look at it again",
-                )
-            if row.status == verdict.status.value:
-                return _submission_of(row)
-            _check_settled(db, row, verdict)
-            with tallied(db, units=[row.unit_id]):
-                status = _move_unit(db, row, verdict)
-                tables.Submission.update(status=status.value, version=row.version + 1).where(
-                    tables.Submission.id == submission
-                ).execute(db)
-            tables.Verdict.insert(
-                submission=submission, verdict=verdict.value, status=status.value, reason=reason, by=by,
-                version=row.version + 1, at=utc_text(now),
-            ).execute(db)  # fmt: skip
-            return _submission_of(_get(db, submission))
+            rows = [_get(db, submission) for submission, _ in seen]
+            for row, (submission, version) in zip(rows, seen, strict=True):
+                if version is not None and version != row.version:
+                    raise StateMismatch(
+                        f"submission {submission} has been judged meanwhile: it is {row.status} (version {row.version})",
+                        hint="look at it again",
+                    )
+            news = [row for row in rows if row.status != verdict.status.value]
+            with tallied(db, units=[row.unit_id for row in news]):
+                for row in news:
+                    _give(db, row, verdict, reason, by, now)
+            return [_submission_of(_get(db, submission)) for submission, _ in seen]
 
     def pseudonym_key(self, task: TaskName) -> bytes:
         with self._database.reading() as db:
@@ -111,6 +110,16 @@ class Verdicts(Subject):
             if row is None:
                 raise NotFound(f"no task {task} in this store")
             return bytes(row.pseudonym_key)
+
+
+def _give(db: peewee.Database, row: tables.Submission, verdict: Verdict, reason: str, by: str, now: datetime) -> None:
+    _check_settled(db, row, verdict)
+    status, version = _move_unit(db, row, verdict).value, row.version + 1
+    given = {tables.Submission.status: status, tables.Submission.version: version}
+    tables.Submission.update(given).where(tables.Submission.id == row.id).execute(db)
+    tables.Verdict.insert(
+        submission=row.id, verdict=verdict.value, status=status, reason=reason, by=by, version=version, at=utc_text(now)
+    ).execute(db)
 
 
 def _check_settled(db: peewee.Database, row: tables.Submission, verdict: Verdict) -> None:

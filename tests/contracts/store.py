@@ -531,6 +531,20 @@ class StoreContract:
             judge(store, hold, Verdict.REJECT, version=1)
         assert submission(store, hold).status is SubmissionStatus.APPROVED
 
+    def test_many_verdicts_are_given_all_or_none(self, store: Store) -> None:
+        run, inbox, units = started(store, "a", "b", "c")
+        holds = [inbox.work(unit, f"w{n}") for n, unit in enumerate(units)]
+        inbox.deliver()
+        seen = [(submission(store, hold).submission, 1) for hold in holds]
+        judge(store, holds[1], Verdict.EXCLUDE)
+        with pytest.raises(StateMismatch):
+            store.judge_all(seen, Verdict.APPROVE, reason="", by="ann", now=NOW)
+        assert store.unit_counts(run.id).approved == 0
+        rows = store.judge_all([seen[0], seen[2]], Verdict.APPROVE, reason="", by="ann", now=NOW)
+        assert {row.status for row in rows} == {SubmissionStatus.APPROVED}
+        assert store.unit_counts(run.id).approved == 2
+        assert store.unit_counts(run.id) == store.recount(run.id)
+
     def test_the_same_verdict_again_changes_nothing(self, store: Store) -> None:
         _, inbox, units = started(store)
         hold = inbox.work(units[0], "ann")
