@@ -105,6 +105,10 @@ async def connect(port: int, path: str, heard: Callable[[Socket, bytes], None]) 
     return socket
 
 
+class Unexpected(Exception):
+    """The server said something that ends the measurement."""
+
+
 class Crowd:
     """Workers that ask, answer and ask again, as fast as they are served."""
 
@@ -114,6 +118,7 @@ class Crowd:
         self.waits_ms: list[float] = []
         self.welcome = 0
         self.running = True
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # an answer that spoils it all
         self._asked: dict[Socket, float] = {}
         self._numbers = iter(range(10**9))
 
@@ -138,7 +143,8 @@ class Crowd:
             n = next(self._numbers)
             socket.send(
                 b'{"type":"submit","assignment":"%s","nonce":"%022d","answers":{"label":"yes","confidence":%d,'
-                b'"comment":"answer number %d"},"signals":{"seconds":1.5,"blurs":0}}' % (text[33:55], n, n % 101, n)
+                b'"comment":"answer number %d"},"signals":{"seconds":1.5,"blurs":0}}'
+                % (text[33 : text.index(b'"', 33)], n, n % 101, n)
             )
         elif text.startswith(b'{"type":"accepted"'):
             self.cycles += 1
@@ -146,12 +152,18 @@ class Crowd:
                 self.ask(socket)
         elif text.startswith(b'{"type":"welcome"'):
             self.welcome += 1
-        else:
-            raise AssertionError(text)
+        elif not self.over.done():
+            self.over.set_exception(Unexpected(text.decode()))
 
 
-async def crowd(port: int, links: list[str], seconds: float, rest: bool) -> dict[str, Any]:
-    """Full cycles per second, and how long a unit took to come."""
+def cpu_s(pid: int) -> float:
+    """Processor time that the process has taken until now."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def crowd(port: int, links: list[str], seconds: float, rest: bool, server: int) -> dict[str, Any]:
+    """Full cycles per second, what one costs the server, and how long a unit took to come."""
     workers = Crowd(links)
     sockets = await workers.arrive(port)
     if rest:
@@ -161,16 +173,19 @@ async def crowd(port: int, links: list[str], seconds: float, rest: bool) -> dict
         workers.ask(socket)
     await asyncio.sleep(0.5)
     workers.waits_ms.clear()
-    before, start = workers.cycles, time.perf_counter()
-    await asyncio.sleep(seconds)
-    rate = (workers.cycles - before) / (time.perf_counter() - start)
+    before, start, spent = workers.cycles, time.perf_counter(), cpu_s(server)
+    await asyncio.wait([workers.over], timeout=seconds)
+    cycles = workers.cycles - before
+    rate, cost_us = cycles / (time.perf_counter() - start), (cpu_s(server) - spent) / max(1, cycles) * 1e6
+    if workers.over.done():
+        workers.over.result()
     waits = workers.waits_ms.copy()
     workers.running = False
     await asyncio.sleep(0.3)
     for socket in sockets:
         socket.close()
     quantiles = statistics.quantiles(waits, n=100)
-    return {"cycles_per_s": rate, "assign_p50_ms": quantiles[49], "assign_p99_ms": quantiles[98]}
+    return {"cycles_per_s": rate, "cost_us": cost_us, "assign_p50_ms": quantiles[49], "assign_p99_ms": quantiles[98]}
 
 
 async def echo_crowd(port: int, workers: int, seconds: float) -> dict[str, Any]:
@@ -243,7 +258,8 @@ def helper(*arguments: str, **data: Any) -> subprocess.Popen[str]:
 def result(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     text = process.stdout.read()
-    assert process.wait() == 0, f"a helper ended with {process.returncode}"
+    if process.wait():
+        raise SystemExit(f"no figures: {text or process.returncode}")
     found: dict[str, Any] = json.loads(text)
     return found
 
@@ -339,19 +355,28 @@ def measure(folder: Path, seconds: float, items: int, repeats: int) -> dict[str,
         figures["RSS at rest, MiB"] = rss_mib(server.pid)
         asyncio.run(offer(port, items, repeats))
         figures["synchronous (2 = FULL), live"] = metrics(port)["crowdstack_inbox_synchronous"]
-        found = result(helper("crowd", port=port, links=links(port, 0, 50), seconds=seconds, rest=False))
+        found = result(
+            helper("crowd", port=port, links=links(port, 0, 50), seconds=seconds, rest=False, server=server.pid)
+        )
         figures["cycles/s at 50"] = found["cycles_per_s"]
         figures["assign p50 at 50, ms"] = found["assign_p50_ms"]
         figures["assign p99 at 50, ms"] = found["assign_p99_ms"]
         figures["RSS at 50, MiB"] = rss_mib(server.pid)
-        found = result(helper("crowd", port=port, links=links(port, 100, 200), seconds=seconds, rest=False))
+        found = result(
+            helper("crowd", port=port, links=links(port, 100, 200), seconds=seconds, rest=False, server=server.pid)
+        )
         figures["cycles/s at 200"] = found["cycles_per_s"]
+        figures["server CPU at 200, us per cycle"] = found["cost_us"]
         figures["ratio to echo"] = found["cycles_per_s"] / figures["echo, cycles/s at 200"]
         drained = helper("drain", port=port, seconds=seconds + 2)
-        found = result(helper("crowd", port=port, links=links(port, 400, 200), seconds=seconds, rest=False))
+        found = result(
+            helper("crowd", port=port, links=links(port, 400, 200), seconds=seconds, rest=False, server=server.pid)
+        )
         figures["cycles/s at 200, draining"] = found["cycles_per_s"]
         figures["events drained/s meanwhile"] = result(drained)["events"] / (seconds + 2)
-        found = result(helper("crowd", port=port, links=links(port, 1000, 1000), seconds=2, rest=True))
+        found = result(
+            helper("crowd", port=port, links=links(port, 1000, 1000), seconds=2, rest=True, server=server.pid)
+        )
         figures["open sockets held"] = found["held"]
         figures["RSS at the end, MiB"] = rss_mib(server.pid)
     finally:
@@ -366,7 +391,11 @@ def main() -> None:
         data = json.loads(sys.stdin.read())
         KEY_FROM_ENV = bytes.fromhex(data.pop("key"))
         jobs: dict[str, Callable[..., Any]] = {"echo": echo_crowd, "crowd": crowd, "drain": drain}
-        print(json.dumps(asyncio.run(asyncio.wait_for(jobs[sys.argv[1]](**data), 60))))
+        try:
+            print(json.dumps(asyncio.run(asyncio.wait_for(jobs[sys.argv[1]](**data), 60))))
+        except Unexpected as fault:
+            print(f"the server said {fault} (units run out: use more --items)")
+            raise SystemExit(1) from None
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
