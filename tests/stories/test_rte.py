@@ -50,6 +50,7 @@ def test_a_replayed_crowd_gives_exactly_the_recorded_answers(tmp_path: Path) -> 
 
 def test_whatever_is_killed_no_accepted_answer_is_lost_or_doubled(tmp_path: Path) -> None:
     seed = 20261123
+    pace = "400ms" if FULL else "1s"  # one recorded worker does every item of the sample, one after the other
     recording = rte_project(tmp_path, items=800 if FULL else 160)
     with stage(tmp_path) as here:
         command = (
@@ -57,7 +58,7 @@ def test_whatever_is_killed_no_accepted_answer_is_lost_or_doubled(tmp_path: Path
             "task.yaml",
             "--yes",
             "--set",
-            "provider.crowd.time_per_unit=1s",
+            f"provider.crowd.time_per_unit={pace}",
             "--set",
             "provider.crowd.workers=60",
         )
