@@ -35,7 +35,7 @@ fix: .venv/dev
 	$(BIN)/ruff check --fix .
 
 soak: .venv/dev  ## full size: the figures that are quoted come from here
-	$(BIN)/python -m pytest -q -s --soak -m "soak or story" $(PYTEST_ARGS)
+	CROWDSTACK_SOAK=1 $(BIN)/python -m pytest -q -s --timeout 3600 $(PYTEST_ARGS)
 	$(MAKE) bench
 
 bench: .venv/dev

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,8 +14,8 @@ import pytest
 
 from crowdstack.process import ProcessId, identify
 from tests.crowd.town import Town, ended_at_last, offer, open_study, until, write_recording
+from tests.size import FULL
 
-FULL = os.environ.get("CROWDSTACK_SOAK") == "1"
 ITEMS, WORKERS = (600, 60) if FULL else (60, 20)
 KILLS = 10 if FULL else 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
@@ -16,10 +15,10 @@ import pytest
 from tests.engine.runs import Site, servers
 from tests.engine.world import Box, Thing, World, told
 from tests.faults import crash
+from tests.size import FULL
 
 SEED = 7
-pytestmark = pytest.mark.timeout(3600 if os.environ.get("CROWDSTACK_SOAK") == "1" else 120)
-FULL = os.environ.get("CROWDSTACK_SOAK") == "1"
+pytestmark = pytest.mark.timeout(3600 if FULL else 120)
 
 
 def first_version() -> None:
@@ -164,6 +163,7 @@ import os, signal, sys
 from pathlib import Path
 from tests.engine.world import World
 from tests.faults.test_engine_killed import first_version
+from tests.size import FULL
 
 class Interrupts:
     def __init__(self, kind): self.__dict__.update(kind=kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -18,10 +17,10 @@ from crowdstack.model import Money, RunId
 from crowdstack.store.store import PeeweeStore
 from tests.contracts.store import CENTS, TASK, open_run, started
 from tests.faults.store_script import BUSY, UNITS
+from tests.size import FULL
 
 RUN = RunId("birds-1")
 ROOT = Path(__file__).parents[2]
-SOAK = os.environ.get("CROWDSTACK_SOAK") == "1"
 SEED = 20260301
 
 pytestmark = [
@@ -48,7 +47,7 @@ def writes(folder: Path, call: str) -> int:
 
 def instants(total: int) -> list[int]:
     """All of them in the soak; otherwise a seeded handful that holds the first and the last."""
-    if SOAK:
+    if FULL:
         return list(range(1, total + 1))
     return sorted({1, total, *random.Random(SEED).sample(range(1, total + 1), 3)})
 

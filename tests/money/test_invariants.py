@@ -40,9 +40,9 @@ from tests.money.world import (
     World,
 )
 from tests.plan.builders import CENTS_5
+from tests.size import FULL
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # what is proven here is no matter of disks
-FULL = os.environ.get("CROWDSTACK_SOAK") == "1"
 Check = Callable[[World], None]
 
 

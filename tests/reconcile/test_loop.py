@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.contracts.store import NOW, TASK
 from tests.money.world import Life
 from tests.plan.builders import CENTS_5
 from tests.reconcile.stage import Stage
+from tests.size import FULL
 
 
 @pytest.fixture
@@ -35,7 +35,6 @@ def stage(tmp_path: Path) -> Iterator[Any]:
         one.close()
 
 
-FULL = os.environ.get("CROWDSTACK_SOAK") == "1"
 WHOLE = [("open", 4), *[("approve", None)] * 4, ("closed", None)]
 
 

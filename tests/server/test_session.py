@@ -6,7 +6,6 @@ The session, the pool and the inbox as they are, without sockets; time passes wh
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -24,6 +23,7 @@ from crowdstack.server.settings import Settings
 from crowdstack.wire import worker as frames
 from crowdstack.wire.control import ItemData, UnitPut, parse_event
 from tests.server.world import config, link
+from tests.size import FULL
 
 WORKERS = ("ann", "bob")
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -178,6 +178,4 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(
-    max_examples=300 if os.environ.get("CROWDSTACK_SOAK") else 15, stateful_step_count=25, deadline=None
-)
+TestConversation.settings = settings(max_examples=300 if FULL else 15, stateful_step_count=25, deadline=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from crowdstack.errors import SpecError
 from crowdstack.spec import load_items, load_spec
+from tests.size import FULL
 from tests.spec.builders import problems, spec
 
 REPLAY = (
@@ -119,7 +119,7 @@ def test_csv_faults_are_told_and_bounded(content: str, tmp_path: Path) -> None:
 
 
 def test_many_rows_are_read_in_one_go(tmp_path: Path) -> None:
-    rows = 1_000_000 if os.environ.get("CROWDSTACK_SOAK") == "1" else 50_000
+    rows = 1_000_000 if FULL else 50_000
     path = spec(tmp_path).file
     with (tmp_path / "items.csv").open("w") as file:
         file.write("id,text\n")

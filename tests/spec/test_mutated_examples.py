@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from collections.abc import Iterator
@@ -16,9 +15,9 @@ from crowdstack.errors import Problem, SpecError
 from crowdstack.spec import answers_schema, build_bundle, load_items
 from crowdstack.spec.check import checked
 from crowdstack.spec.load import Document, Node, Variables, load, parse
+from tests.size import FULL
 
 EXAMPLES = sorted(assets.folder("examples").glob("*/*.yaml"))
-FULL = os.environ.get("CROWDSTACK_SOAK") == "1"
 SEED = 20261123
 Path_ = tuple[str | int, ...]
 

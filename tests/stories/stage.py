@@ -27,7 +27,6 @@ from crowdstack.ports import Operation
 from crowdstack.wiring import Project
 
 ROOT = Path(__file__).resolve().parents[2]
-FULL = os.environ.get("CROWDSTACK_SOAK") == "1"
 pause = threading.Event().wait  # seconds; nobody ever sets it
 MARKS = {"server": "crowdstack.server", "loop": "reconcile", "crowd": "crowdstack.crowd"}
 

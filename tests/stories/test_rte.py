@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.size import FULL
 from tests.stories.stage import (
-    FULL,
     ROOT,
     assert_journal_is_export,
     assert_nothing_is_left,
