@@ -376,6 +376,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         if write.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             raise Refused(f"{path}: this file system cannot hold the inbox safely", hint="use a local disk")
         write.execute("PRAGMA synchronous = FULL")
+        write.execute("PRAGMA wal_autocheckpoint = 8000")  # pages: the hot ones are copied once for many commits
         write.execute("PRAGMA foreign_keys = ON")
         if write.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
             _create(write)
