@@ -22,7 +22,7 @@ from crowdstack.plan.decide import Observed, RestState, target_met
 from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
 from crowdstack.plan.forecast import Line, fold, forecast, journaled
 from crowdstack.ports import Clock, Engine, OnStep, Operation, Program, Provider, Rehearsal, Step, Store
-from crowdstack.spec import Bundle, Spec, build_bundle, load_items
+from crowdstack.spec import Bundle, Spec, build_bundle, held, kept, load_items
 from crowdstack.wire.stack import StackInputs
 
 
@@ -89,7 +89,11 @@ class Wanted:
     def settings(self) -> dict[str, Any]:
         """What the store keeps for whoever has no spec at hand: the reconciler, `status`, `destroy`."""
         nobody = RunId("")
-        return {"desired": self.desired(nobody).to_settings(), "stack": json.loads(self.stack(nobody).to_json())}
+        return {
+            "desired": self.desired(nobody).to_settings(),
+            "stack": json.loads(self.stack(nobody).to_json()),
+            "spec": kept(self.spec),
+        }
 
     def arguments(self, *, fresh: bool, now: datetime) -> dict[str, Any]:
         """For `Store.open_run` and `rehearse`: the same, so that the rehearsal is one."""
@@ -175,6 +179,9 @@ class Deployment:
 
     def preview(self, wanted: Wanted, *, fresh: bool = False) -> Preview:
         """What `up` would do now. Changes nothing. OverBudget when the run must not be started."""
+        return self._preview(*self._held(wanted), fresh=fresh)
+
+    def _preview(self, wanted: Wanted, waiting: tuple[str, ...], *, fresh: bool) -> Preview:
         stands = self._store.rehearse(**wanted.arguments(fresh=fresh, now=self._clock.now()))
         desired = wanted.desired(stands.run)
         observed = self._observe(desired, stands)
@@ -187,6 +194,8 @@ class Deployment:
             lines=(),
             cost=cost(desired, observed),
             target_met=met,
+            notes=tuple(f"takes effect with the next run: {path}" for path in waiting),
+            never_changes=(f"metadata.name: {desired.task} (another name is another task)",) if stands.new else (),
         )
         if met and stands.new:
             return told
@@ -197,7 +206,8 @@ class Deployment:
 
     def up(self, wanted: Wanted, *, fresh: bool = False, on_step: OnStep = ignore) -> Run | None:
         """Blobs, the run, the stack: durable one after the other. None when the target is met and nothing is up."""
-        plan = self.preview(wanted, fresh=fresh)
+        wanted, waiting = self._held(wanted)
+        plan = self._preview(wanted, waiting, fresh=fresh)
         if plan.target_met and plan.new_run:
             return None
         self._stage(wanted.bundle)
@@ -261,6 +271,14 @@ class Deployment:
             workers=visits.active,
             started_at=run.opened_at,
         )
+
+    def _held(self, wanted: Wanted) -> tuple[Wanted, tuple[str, ...]]:
+        """What of `wanted` may hold for the live run, and the fields that wait for the next one."""
+        run = self._store.live_run(wanted.spec.name)
+        if run is None:
+            return wanted, ()
+        spec, waiting = held(wanted.spec, run.settings["spec"])
+        return (read(spec) if waiting else wanted), waiting
 
     def _observe(self, desired: Desired, stands: Rehearsal) -> Observed:
         gross = self._provider.gross(desired.reward)

@@ -117,8 +117,11 @@ class Project:
 
     @cached_property
     def provider(self) -> MockProvider:
-        wallet = self.spec.provider.wallet if self.spec else None
-        return open_provider(self.folder, self.task, wallet)
+        run = self.run
+        if run is not None and run.closed_at is None:  # its own wallet; another one comes with the next run
+            text = run.settings["desired"]["provider"]["wallet"]
+            return open_provider(self.folder, self.task, None if text is None else Money.parse(text))
+        return open_provider(self.folder, self.task, self.spec.provider.wallet if self.spec else None)
 
     @cached_property
     def _wanted(self) -> deploy.Wanted:

@@ -16,7 +16,7 @@ _WORDS = {
     "boolean": "true or false",
     "object": "mapping",
 }
-_CHANGES = {"in place": "in place, also while the task runs", "next run": "with the next run", "never": "never"}
+CHANGES = {"in place": "in place, also while the task runs", "next run": "with the next run", "never": "never"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def _below(model: Mapping[str, Any], models: Mapping[str, Any], prefix: str, bra
             meaning=about["description"],
             default=_shown(about["default"]) if about.get("default") not in (None, {}, [], "") else None,
             example=_shown(about["examples"][0]) if "examples" in about else None,
-            change=_CHANGES[about["x-change"]],
+            change=CHANGES[about["x-change"]],
         )
         for below in _models(about, models):
             yield from _below(below, models, f"{path}.", below["properties"].get("type", {}).get("const"))

@@ -1,0 +1,74 @@
+"""Change: a spec edited while its run is live -> what of it holds now. Fields marked `next run` keep what the run began with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from crowdstack.spec.check import checked
+from crowdstack.spec.explain import CHANGES, fields
+from crowdstack.spec.load import Document, Node, Place
+from crowdstack.spec.models import Spec
+
+_ABSENT = object()
+
+
+def kept(spec: Spec) -> dict[str, Any]:
+    """What a run keeps of its spec to compare later ones with: the document, without items written into it."""
+    plain: dict[str, Any] = spec.document.root.plain()
+    return {**plain, "task": {name: value for name, value in plain["task"].items() if name != "data"}}
+
+
+def held(spec: Spec, live: Mapping[str, Any]) -> tuple[Spec, tuple[str, ...]]:
+    """`spec` as a run begun with `live` (by `kept`) may follow it, and the fields that wait for the next run.
+
+    SpecError when what is changed does not go with what stays, such as a budget in another currency.
+    """
+    waiting: list[str] = []
+    root = _Marks(waiting).settled(live, spec.document.root, "")
+    if not waiting:
+        return spec, ()
+    assert isinstance(root, Node)
+    return checked(Document(root, spec.file)), tuple(waiting)
+
+
+class _Marks:
+    """The `x-change` marks of all fields, at work on two trees; paths of what stays are added to `waiting`."""
+
+    def __init__(self, waiting: list[str]) -> None:
+        known = fields()
+        self._next_run = {field.path for field in known if field.change == CHANGES["next run"]}
+        self._mappings = {field.parent for field in known}
+        self._waiting = waiting
+
+    def settled(self, live: Any, wanted: Any, path: str) -> Any:
+        """The node that holds at `path`, or _ABSENT."""
+        if (
+            path in self._mappings
+            and isinstance(live, Mapping)
+            and isinstance(wanted, Node)
+            and isinstance(wanted.value, dict)
+        ):
+            names = dict.fromkeys([*wanted.value, *live])
+            below = {
+                name: self.settled(
+                    live.get(name, _ABSENT), wanted.value.get(name, _ABSENT), f"{path}.{name}".strip(".")
+                )
+                for name in names
+            }
+            return Node({name: node for name, node in below.items() if node is not _ABSENT}, wanted.place, wanted.key)
+        same = wanted is not _ABSENT and live == wanted.plain()
+        if path not in self._next_run or same:
+            return wanted
+        self._waiting.append(path)
+        return live if live is _ABSENT else _node(live, wanted)
+
+
+def _node(value: Any, instead_of: Any) -> Node:
+    """`value` as a tree, at the place of the node it stands for."""
+    at = instead_of.place if isinstance(instead_of, Node) else Place(0, "the live run")
+    if isinstance(value, Mapping):
+        return Node({name: _node(below, instead_of) for name, below in value.items()}, at, at)
+    if isinstance(value, list):
+        return Node([_node(below, instead_of) for below in value], at, at)
+    return Node(value, at, at)

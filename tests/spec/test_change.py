@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crowdstack.errors import SpecError
+from crowdstack.spec import Spec, held, kept, load_spec
+
+BASE = """apiVersion: crowdstack/v1
+kind: Task
+metadata: {name: birds}
+task:
+  title: Which bird?
+  reward: 0.10 USD
+  app: {html: page.html, uses: [text]}
+  data: items.csv
+provider: {type: mock, wave: 5, crowd: {type: human, people: 2}}
+architect: {type: local, port: 8123}
+"""
+
+
+def spec(folder: Path, *sets: str) -> Spec:
+    (folder / "task.yaml").write_text(BASE)
+    return load_spec(folder / "task.yaml", sets=sets)
+
+
+def after(folder: Path, *sets: str) -> tuple[Spec, tuple[str, ...]]:
+    """BASE is live and is edited by `sets`: what holds, and what waits."""
+    return held(spec(folder, *sets), kept(spec(folder)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "field"),
+    [
+        ("task.reward=0.20 USD", "task.reward"),
+        ("architect.port=8124", "architect.port"),
+        ("architect.host=0.0.0.0", "architect.host"),
+        ("provider.crowd.people=3", "provider.crowd.people"),
+        ("provider.wallet=5 USD", "provider.wallet"),
+    ],
+)
+def test_a_field_of_the_next_run_stays_as_the_run_began(tmp_path: Path, setting: str, field: str) -> None:
+    began = spec(tmp_path)
+    now, waiting = after(tmp_path, setting)
+    assert waiting == (field,)
+    assert now.model_dump() == began.model_dump()
+
+
+@pytest.mark.parametrize("setting", ["task.title=Which?", "provider.wave=9", "target.repeats=2", "task.data=more.csv"])
+def test_a_field_that_changes_in_place_holds_at_once(tmp_path: Path, setting: str) -> None:
+    edited = spec(tmp_path, setting)
+    now, waiting = after(tmp_path, setting)
+    assert waiting == ()
+    assert now.model_dump() == edited.model_dump()
+
+
+def test_one_edit_of_both_kinds_is_taken_apart(tmp_path: Path) -> None:
+    now, waiting = after(tmp_path, "provider={type: mock, surplus: 3, crowd: {type: bots}}", "task.timeout=9m")
+    assert set(waiting) == {"provider.crowd.type", "provider.crowd.people"}
+    assert (now.provider.crowd.type, now.provider.surplus, now.task.timeout) == ("human", 3, 540)
+
+
+def test_a_whole_crowd_that_is_put_in_later_waits(tmp_path: Path) -> None:
+    live = kept(spec(tmp_path))
+    del live["provider"]["crowd"], live["architect"]
+    now, waiting = held(spec(tmp_path), live)
+    assert set(waiting) == {"provider.crowd", "architect"}
+    assert (now.provider.crowd.type, now.architect.type) == ("human", "local")
+    assert now.provider.crowd.model_dump()["people"] == 1
+
+
+def test_a_change_that_does_not_go_with_what_stays_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="EUR"):
+        after(tmp_path, "task.reward=0.20 EUR", "budget.max=5 EUR")
+
+
+def test_items_written_into_the_spec_are_not_kept_twice(tmp_path: Path) -> None:
+    assert "data" not in kept(spec(tmp_path, "task.data=[{text: A bird.}]"))["task"]
