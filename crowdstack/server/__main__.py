@@ -34,6 +34,7 @@ async def run(folder: RunFolder, blobs: Path) -> None:
     server.announce()
     log.info("run %s: listening on port %d", server.config.run, server.port)
     gc.freeze()  # what is there now stays: no need to look through it again and again
+    gc.set_threshold(20_000, 20, 100)  # serving makes hardly any cycles, and looking for them takes a twentieth of it
     await over.wait()
     await server.stop()
     log.info("stopped")
