@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from crowdstack.errors import Busy, CrowdstackError, InboxRegressed, LockHeld
-from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState
+from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState, WorkerId
 from crowdstack.plan.actions import Action, Drain, OfferUnits, TearDown, draft
 from crowdstack.plan.decide import Observed, Rest, RestState, decide
 from crowdstack.plan.desired import Desired
@@ -101,6 +101,7 @@ class _Loop:
         self._clock, self._log, self._worker = clock, log, worker
         self._control: Control | None = None  # the proven line to the server, while there is one
         self._told: tuple[StudyKey, int, StudyState] | None = None  # places, as last told over this line
+        self._blocked: tuple[WorkerId, ...] | None = None  # workers, as last told over this line
         self._draining: bool | None = None  # `now` of the last `drain` over this line
         self._refused: dict[str, tuple[str, float]] = {}  # key -> why, until when it is left alone
         self._settings: Any = None
@@ -149,8 +150,6 @@ class _Loop:
                 await self._aside(self._store.adopt_inbox, self._run, position)
             if cursor is not None and position != cursor:
                 position = await control.connect(position)
-            run = await self._aside(self._store.run, self._run)
-            await control.set_workers(_desired(run).blocked)
         except CrowdstackError as fault:
             if control is not None:
                 await control.close()
@@ -159,7 +158,7 @@ class _Loop:
             self._log.warning("no line to the server: %s", fault)
             await self._bring_back()
             return
-        self._control, self._told, self._draining = control, None, None
+        self._control, self._told, self._blocked, self._draining = control, None, None, None
         self._revived.reset()
         self._log.info("connected at event %d of inbox %s, epoch %d", position.seq, position.inbox, position.epoch)
 
@@ -198,6 +197,7 @@ class _Loop:
         """Observe, decide, act once. (the run is gone, something was done)"""
         run, desired, observed = await self._aside(self._look, self._clock.monotonic())
         decision = decide(desired, observed)
+        await self._tell_blocked(desired)
         await self._tell_places(desired, observed)
         await self._note(decision.rest, observed)
         if TearDown() in decision.actions:
@@ -247,6 +247,11 @@ class _Loop:
         for key, why in refused.items():
             self._log.warning("%s refused: %s", key, why)
             self._refused[key] = (why, now + _REFUSED_S)
+
+    async def _tell_blocked(self, desired: Desired) -> None:
+        if self._control is not None and desired.blocked != self._blocked:
+            await self._control.set_workers(desired.blocked)
+            self._blocked = desired.blocked
 
     async def _tell_places(self, desired: Desired, observed: Observed) -> None:
         """The server counts every visit that left with submissions, so rejected ones are added to the provider's places."""

@@ -99,7 +99,7 @@ class Server:
         self._people_come()
 
     async def set_workers(self, blocked: Sequence[Any]) -> None:
-        self._answer("workers")
+        self._answer(" ".join(["workers", *blocked]))
 
     async def open_study(self, study: StudyKey, *, places: int, state: StudyState) -> None:
         self._answer(f"open {places} {state.value}")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crowdstack.errors import LockHeld
-from crowdstack.model import IntentState, Money, RunState, StudyState, Verdict
+from crowdstack.model import IntentState, Money, RunState, StudyState, Verdict, WorkerId
 from crowdstack.plan.forecast import fold, forecast, journaled
 from crowdstack.reconcile.observe import observe
-from tests.contracts.store import NOW, TASK
+from tests.contracts.store import NOW, TASK, items
 from tests.money.world import Life
 from tests.plan.builders import CENTS_5
 from tests.reconcile.stage import Stage
@@ -180,6 +181,24 @@ def test_an_excluded_answer_is_paid_and_its_unit_done_by_somebody_else(stage: An
     assert here.store.unit_counts(here.run.id).submitted == 4
     assert here.store.unit_counts(here.run.id).excluded == 1
     assert here.provider.spent() == CENTS_5 * 5
+
+
+def test_a_worker_blocked_while_the_run_is_live_is_told_to_the_server_over_the_same_line(stage: Any) -> None:
+    here = stage(keep=True)
+    here.server.people = False
+    edited = replace(here.desired, blocked=(WorkerId("eve"),)).to_settings()
+
+    def edit() -> None:
+        if "open 4 open" in here.server.said:
+            here.store.open_run(
+                TASK, settings={"desired": edited}, items=items(*[f"item-{n}" for n in range(4)]), repeats=1, fresh=False, now=NOW
+            )  # fmt: skip
+
+    here.crowd.ensure = edit
+    here.live(Life(until=100))
+    assert [said for said in here.server.said if said.split()[0] in ("connect", "workers")] == [
+        "connect", "workers", "workers eve",
+    ]  # fmt: skip
 
 
 def test_there_are_never_two(stage: Any) -> None:
