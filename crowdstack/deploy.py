@@ -6,7 +6,6 @@ Use cases over ports; `wiring` hands in the adapters. Killed anywhere and called
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crowdstack.errors import StateMismatch
-from crowdstack.folder import Folder, private_folder, write_private
+from crowdstack.folder import Folder, open_private, private_folder, write_private
 from crowdstack.model import EndedVisit, Item, Money, Run, RunId, RunState, TaskName, UnitCounts, VisitCounts
 from crowdstack.plan.cost import Cost, check_budget, cost
 from crowdstack.plan.decide import Observed, RestState, target_met
@@ -127,7 +126,7 @@ class StepJournal:
 
         def keep(step: Step) -> None:
             private_folder(self._path.parent)
-            with open(self._path, "a", encoding="utf-8", opener=private) as file:
+            with open(self._path, "a", encoding="utf-8", opener=_private) as file:
                 file.write(json.dumps({**asdict(step), "operation": step.operation.value}) + "\n")
             on_step(step)
 
@@ -152,9 +151,9 @@ class StepJournal:
         return tuple(steps.values())
 
 
-def private(path: str, flags: int) -> int:
+def _private(path: str, flags: int) -> int:
     """An opener for files that only we may read."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    return open_private(Path(path), flags)
 
 
 class Deployment:

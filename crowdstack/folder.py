@@ -1,12 +1,13 @@
-"""Where everything of a project lies: `.crowdstack/` beside the spec. Paths, private folders, atomic files; no meaning.
+"""Where everything of a project lies: `.crowdstack/` beside the spec. Paths, private folders and files, atomic files; no meaning.
 
-Folders are 0700 and files 0600 whatever the umask says (threats L1).
+Folders are 0700 and files 0600 whatever the umask says, and a link in their place is never followed (threats L1).
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,10 @@ class Folder:
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` (and parents) a folder of ours, 0700. Refused if it is a link or belongs to somebody else."""
+    """Make `path` (and parents) a folder of ours, 0700. Refused if it, or the folder it is in, is a link, or if it belongs
+    to somebody else."""
+    for folder in (path.parent, path):
+        _refuse_link(folder)
     missing = [p for p in (path, *path.parents) if not p.exists()]
     for folder in reversed(missing):
         try:
@@ -101,7 +105,7 @@ def private_folder(path: Path) -> Path:
         except FileExistsError:
             continue
     found = path.lstat()
-    if not path.is_dir() or path.is_symlink():
+    if not stat.S_ISDIR(found.st_mode):
         raise Refused(f"{path} is not a plain folder", hint="move it away")
     if hasattr(os, "getuid") and found.st_uid != os.getuid():
         raise Refused(f"{path} belongs to another user", hint="use a folder of your own (--state)")
@@ -110,10 +114,40 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def private_file(path: Path) -> None:
+    """Make `path` a file of mode 0600. Refused if it is anything else. An existing one is not opened: a process that
+    closes a handle to a database file drops the locks of every connection that it has to it."""
+    try:
+        os.close(open_private(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            raise Refused(f"{path} is not a plain file", hint="move it away") from None
+        if found.st_mode & 0o077:
+            path.chmod(0o600)
+
+
+def open_private(path: Path, flags: int) -> int:
+    """A descriptor of `path`, which is made 0600 if `flags` make it. Refused if it is a link."""
+    try:
+        return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except FileExistsError:
+        raise
+    except OSError:
+        _refuse_link(path)
+        raise
+
+
+def _refuse_link(path: Path) -> None:
+    """Whoever planted it would choose what we read or write."""
+    if path.is_symlink():
+        raise Refused(f"{path} is a link", hint="move it away")
+
+
 def write_private(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: on return the new file is on disk whole; a crash leaves the old or the new, never a mix."""
     temp = path.parent / f".{path.name}.{secrets.token_hex(8)}"
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    fd = open_private(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         try:
             view = memoryview(data)

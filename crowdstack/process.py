@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crowdstack.folder import open_private
+
 _LINUX = sys.platform.startswith("linux")  # a value, so that type checkers read both branches on every system
 
 
@@ -118,7 +120,7 @@ def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path, hold: S
     in the same process must not take a zombie for alive (`identify` does not). `hold` are descriptors that stay open
     in the child for as long as it lives: a kernel lock taken on one is freed by its death, however it comes.
     """
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    fd = open_private(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         child = subprocess.Popen(
             [sys.executable, *arguments],

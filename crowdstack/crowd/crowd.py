@@ -20,7 +20,7 @@ from crowdstack.crowd.replay import recorded_workers
 from crowdstack.crowd.site import Site
 from crowdstack.crowd.worker import Worker
 from crowdstack.errors import LockHeld, NotFound
-from crowdstack.folder import write_private
+from crowdstack.folder import open_private, write_private
 from crowdstack.wire.configs import CrowdConfig
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _config(folder: Path) -> CrowdConfig:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; the system lets go of it when the process dies, however it dies."""
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    fd = open_private(folder / "lock", os.O_RDWR | os.O_CREAT)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from crowdstack.errors import Refused, StateMismatch
-from crowdstack.folder import sync_folder
+from crowdstack.folder import open_private, sync_folder
 from crowdstack.model import AssignmentId, UnitId, VisitId, WorkerId
 
 
@@ -52,7 +52,7 @@ class Journal:
         self._pending: dict[AssignmentId, Attempt] = {}
         self._visits: dict[WorkerId, Visit] = {}
         new = not path.exists()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        self._fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         if new:
             sync_folder(path.parent)
         self._path = path

@@ -21,7 +21,7 @@ from pathlib import Path
 from crowdstack import process, tokens
 from crowdstack.engine.launcher import Running, choose_port, reachable, read_config, run_folder
 from crowdstack.errors import Refused, TimedOut
-from crowdstack.folder import Folder, RunFolder, private_folder, sync_folder, write_private
+from crowdstack.folder import Folder, RunFolder, open_private, private_folder, sync_folder, write_private
 from crowdstack.process import ProcessId
 from crowdstack.wire.configs import ServerConfig
 
@@ -146,7 +146,7 @@ def _lock_path(run: RunFolder) -> Path:
 @contextmanager
 def _lock(run: RunFolder) -> Iterator[int | None]:
     """The run's server lock as a descriptor, or None when a server holds it."""
-    fd = os.open(_lock_path(run), os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    fd = open_private(_lock_path(run), os.O_RDWR | os.O_CREAT)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

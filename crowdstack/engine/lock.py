@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crowdstack.errors import LockHeld
-from crowdstack.folder import private_folder
+from crowdstack.folder import open_private, private_folder
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """Hold the lock in `path` for the block. LockHeld says who has it and since when."""
     private_folder(path.parent)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    fd = open_private(path, os.O_RDWR | os.O_CREAT)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -49,7 +49,7 @@ class Vault:
 
     def prepare(self) -> None:
         """Make the key if there is none."""
-        if not self.key_file.exists():
+        if not os.path.lexists(self.key_file):
             private_folder(self.key_file.parent)
             write_private(self.key_file, secrets.token_bytes(_SIZE))
 

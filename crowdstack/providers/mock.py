@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crowdstack.errors import Busy, Refused
-from crowdstack.folder import private_folder
+from crowdstack.folder import private_file, private_folder
 from crowdstack.model import Money, Study, StudyKey, StudyState, TaskName, VisitId, WorkerId
 
 _SCHEMA = """
@@ -43,8 +43,8 @@ class MockProvider:
         self._task = task  # whose studies `spent` adds up; None: all of the account
         self._wallet = wallet
         self._lock = threading.Lock()
+        private_file(path)
         self._db = sqlite3.connect(path, timeout=patience_s, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
         with self._told():
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")

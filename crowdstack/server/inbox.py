@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from crowdstack.errors import Busy, Refused
+from crowdstack.folder import private_file
 from crowdstack.server.pool import RECEIPT, Change, Snapshot
 from crowdstack.wire.control import Entry, chain_next, chain_start, event_text, told_again
 
@@ -368,9 +369,7 @@ class Inbox:
 
 def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """A connection to write and one to read (it sees what is committed, and never waits). Refused: a file that is no inbox."""
-    fresh = not path.exists()
-    if fresh:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    private_file(path)
     write = _connect(path)
     try:
         if write.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):

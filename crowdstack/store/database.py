@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any
 import peewee
 
 from crowdstack.errors import Busy, CrowdstackError, Refused, StateMismatch
-from crowdstack.folder import private_folder
+from crowdstack.folder import private_file, private_folder
 
 # File systems whose locks do not hold between machines, or that copy files behind our back (threats section 3).
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "glusterfs", "lustre", "beegfs", "9p"}
@@ -56,7 +55,7 @@ class Database:
         why = shared(self.path.parent.resolve(), mounts.read_text() if mounts.exists() else "")
         if why:
             raise Refused(f"{self.path} cannot be a store", why=why, hint="name a folder on a local disk (--state)")
-        make_private(self.path)
+        private_file(self.path)  # SQLite gives -wal and -shm the same mode
         self._lock = threading.RLock()
         self.peewee = connect(self.path)
         with self._told(), _alone_in(self.path.parent):
@@ -129,19 +128,6 @@ def connect(path: Path) -> peewee.SqliteDatabase:
         thread_safe=False,  # ours is the lock: one connection for all threads
         check_same_thread=False,
     )
-
-
-def make_private(path: Path) -> None:
-    """Make `path` a file of mode 0600; SQLite gives -wal and -shm the same mode. An existing one is never opened here:
-    closing such a handle would drop the locks of every connection in this process."""
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600))
-    except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode):
-            raise Refused(f"{path} is not a plain file", hint="move it away") from None
-        if found.st_mode & 0o077:
-            path.chmod(0o600)
 
 
 def in_our_words(fault: Exception, path: Path) -> CrowdstackError:

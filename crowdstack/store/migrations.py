@@ -12,8 +12,8 @@ from pathlib import Path
 import peewee
 
 from crowdstack.errors import StateMismatch
-from crowdstack.folder import sync_folder
-from crowdstack.store.database import Database, connect, make_private
+from crowdstack.folder import private_file, sync_folder
+from crowdstack.store.database import Database, connect
 from crowdstack.store.tables import Identity, create_statements
 
 Step = Callable[[peewee.Database], None]
@@ -58,7 +58,7 @@ def version(db: peewee.Database) -> int:
 def backup(database: Database, to: Path) -> None:
     """A copy at `to`, whole or not at all: made by SQLite's backup call, checked, then renamed into place."""
     temp = to.with_name(f".{to.name}.{secrets.token_hex(8)}")
-    make_private(temp)
+    private_file(temp)
     copy = connect(temp)
     try:
         copy.connect()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crowdstack.errors import LockHeld
+from crowdstack.folder import open_private
 from crowdstack.model import RunId
 from crowdstack.store import tables
 from crowdstack.store.database import Database
@@ -45,7 +46,7 @@ class PeeweeStore(Runs, Events, MoneyBook, Verdicts):
     def reconciler_lock(self, run: RunId) -> Iterator[None]:
         """The kernel holds it and frees it when the process dies, however it dies; the file's text only says who."""
         path = self._database.path.with_name(f"{run}.lock")
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fd = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
