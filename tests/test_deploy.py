@@ -42,7 +42,9 @@ def test_what_belongs_to_the_next_run_is_told_and_leaves_the_live_run_as_it_is(t
         told = json.loads(edit(here, "preview", "-o", "json"))
         waiting = {"task.reward", "architect.port", "provider.wallet"}
         waiting |= {f"provider.crowd.{field}" for field in ("type", "people", "workers")}
-        assert {*told["notes"]} == {f"takes effect with the next run: {field}" for field in waiting}
+        assert {note.partition(" (")[0] for note in told["notes"]} == {
+            f"takes effect with the next run: {field}" for field in waiting
+        }
         assert told["never_changes"] == []
         assert told["cost"]["gross"] == "0.10 USD"
         edit(here, "up", "--yes", "--detach")

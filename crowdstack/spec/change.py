@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from crowdstack.spec.load import Document, Node, Place
 from crowdstack.spec.models import Spec
 
 _ABSENT = object()
+_SHOWN = 80  # characters of a value
 
 
 def kept(spec: Spec) -> dict[str, Any]:
@@ -20,7 +22,7 @@ def kept(spec: Spec) -> dict[str, Any]:
 
 
 def held(spec: Spec, live: Mapping[str, Any]) -> tuple[Spec, tuple[str, ...]]:
-    """`spec` as a run begun with `live` (by `kept`) may follow it, and the fields that wait for the next run.
+    """`spec` as a run begun with `live` (by `kept`) may follow it, and what waits for the next run: `field (old -> new)`.
 
     SpecError when what is changed does not go with what stays, such as a budget in another currency.
     """
@@ -33,7 +35,7 @@ def held(spec: Spec, live: Mapping[str, Any]) -> tuple[Spec, tuple[str, ...]]:
 
 
 class _Marks:
-    """The `x-change` marks of all fields, at work on two trees; paths of what stays are added to `waiting`."""
+    """The `x-change` marks of all fields, at work on two trees; what stays is added to `waiting`."""
 
     def __init__(self, waiting: list[str]) -> None:
         known = fields()
@@ -60,8 +62,16 @@ class _Marks:
         same = wanted is not _ABSENT and live == wanted.plain()
         if path not in self._next_run or same:
             return wanted
-        self._waiting.append(path)
+        self._waiting.append(f"{path} ({_words(live)} -> {_words(wanted)})")
         return live if live is _ABSENT else _node(live, wanted)
+
+
+def _words(value: Any) -> str:
+    plain = value.plain() if isinstance(value, Node) else value
+    if plain is _ABSENT:
+        return "not set"
+    text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def _node(value: Any, instead_of: Any) -> Node:

@@ -1,0 +1,63 @@
+"""A spec is edited while a person is at work: what may change does so under their hands, and their reward does not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from crowdstack.wire import worker as frames
+from tests.server.world import Page
+from tests.stories.stage import Stage, assert_nothing_is_left, bots_project, stage, wait_until
+
+pytestmark = [pytest.mark.story, pytest.mark.timeout(120)]
+
+EDIT = ("task.yaml", "--set", "task.title=Another title", "--set", "task.reward=0.90 USD")
+ANSWERS = {"label": "positive"}
+UNITS = 3
+
+
+def test_a_person_at_work_keeps_unit_link_and_reward_while_the_title_changes(tmp_path: Path) -> None:
+    bots_project(tmp_path, items=UNITS, repeats=1, workers=1)
+    spec = (tmp_path / "task.yaml").read_text()
+    (tmp_path / "task.yaml").write_text(spec.replace("{type: bots, workers: 1, seed: 3}", "{type: human}"))
+    with stage(tmp_path) as here:
+        here.run("up", "task.yaml", "--yes", "--detach")
+        asyncio.run(one_person(here))
+        wait_until(lambda: here.status()["state"] == "destroyed", within_s=30, what="the end", told=here.logs)
+        assert here.status()["spend"] == "0.10 USD"
+        assert [row["answers"] for row in here.export()] == [ANSWERS] * UNITS
+        assert_nothing_is_left(here)
+        assert "0.90 USD" in here.run("preview", *EDIT, "--fresh"), "the next run takes the new reward"
+
+
+async def one_person(here: Stage) -> None:
+    before = here.status()
+    (link,) = before["links"]
+    origin = before["server"]["url"]
+    token = parse_qs(urlsplit(link).query)["t"][0]
+    page = await Page.open(origin)
+    assert isinstance(await page.hello(token), frames.Welcome)
+    holds = await page.take()
+
+    told = here.run("preview", *EDIT)
+    assert "~  crowdstack:index:TaskServer" in told
+    assert "(title)" in told
+    assert "takes effect with the next run: task.reward (0.10 USD -> 0.90 USD)" in told
+    here.run("up", *EDIT, "--yes", "--detach")
+    after = here.status()
+    assert (after["run"], after["server"], after["links"]) == (before["run"], before["server"], before["links"])
+
+    page.close()
+    again = await Page.open(origin)
+    assert isinstance(await again.hello(session=page.session), frames.Welcome)
+    unit = await again.take()
+    assert unit.assignment == holds.assignment
+    for number in range(UNITS):
+        assert isinstance(await again.submit(unit.assignment, ANSWERS), frames.Accepted)
+        if number < UNITS - 1:
+            unit = await again.take()
+    assert isinstance(await again.next(), frames.Done)
+    again.close()
