@@ -117,11 +117,13 @@ class Project:
 
     @cached_property
     def provider(self) -> MockProvider:
+        return MockProvider(self.folder.mock_books, task=self.task, wallet=self._wallet)
+
+    def _wallet(self) -> Money | None:
+        """As the last `up` of the live run says, so that money can be put in while it goes on."""
         run = self.run
-        if run is not None and run.closed_at is None:  # its own wallet; another one comes with the next run
-            text = run.settings["desired"]["provider"]["wallet"]
-            return open_provider(self.folder, self.task, None if text is None else Money.parse(text))
-        return open_provider(self.folder, self.task, self.spec.provider.wallet if self.spec else None)
+        text = run.settings["desired"]["provider"]["wallet"] if run else None
+        return None if text is None else Money.parse(text)
 
     @cached_property
     def _wanted(self) -> deploy.Wanted:
@@ -291,10 +293,6 @@ def open_store(folder: Folder) -> PeeweeStore:
 def open_engine(folder: Folder, task: TaskName) -> Engine:
     plugin = crowdstack_plugin(folder, DetachedLauncher(folder))
     return EmbeddedEngine(folder.stack(task), folder.key_file, plugin)
-
-
-def open_provider(folder: Folder, task: TaskName, wallet: Money | None) -> MockProvider:
-    return MockProvider(folder.mock_books, task=task, wallet=wallet)
 
 
 def open_crowd(folder: Folder, run: Run, server: Server) -> MockCrowd:

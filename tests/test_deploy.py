@@ -13,7 +13,6 @@ EDITS = (
     "task.title=Another title",
     "task.reward=0.90 USD",
     "architect.port=65123",
-    "provider.wallet=7 USD",
     "provider.crowd={type: bots, workers: 2}",
 )
 
@@ -40,7 +39,7 @@ def test_what_belongs_to_the_next_run_is_told_and_leaves_the_live_run_as_it_is(t
         before = here.status()
 
         told = json.loads(edit(here, "preview", "-o", "json"))
-        waiting = {"task.reward", "architect.port", "provider.wallet"}
+        waiting = {"task.reward", "architect.port"}
         waiting |= {f"provider.crowd.{field}" for field in ("type", "people", "workers")}
         assert {note.partition(" (")[0] for note in told["notes"]} == {
             f"takes effect with the next run: {field}" for field in waiting
@@ -56,14 +55,16 @@ def test_what_belongs_to_the_next_run_is_told_and_leaves_the_live_run_as_it_is(t
             settings = project.run.settings
         assert settings["desired"]["reward"] == "0.10 USD"
         assert settings["desired"]["crowd"]["kind"] == "human"
-        assert settings["desired"]["provider"]["wallet"] is None
         assert settings["desired"]["title"] == settings["stack"]["title"] == "Another title"
         here.run("destroy", "task.yaml", "--yes", "--now", expect=(0, 6))
 
 
-def test_the_reconciler_pays_from_the_wallet_of_the_spec(tmp_path: Path) -> None:
+def test_a_run_with_a_dry_wallet_goes_on_once_more_is_put_in(tmp_path: Path) -> None:
     bots_project(tmp_path, items=20, repeats=1, workers=2)
     with stage(tmp_path) as here:
         here.start("up", "task.yaml", "--yes", "--set", "provider.wallet=0.10 USD")
         wait_until(lambda: "cannot pay" in str(here.status()["loop"]), within_s=30, what="a dry wallet to be told")
         assert here.status()["spend"] == "0.10 USD"
+        here.run("up", "task.yaml", "--yes", "--set", "provider.wallet=5 USD")
+        assert here.status()["state"] == "destroyed"
+        assert here.status()["spend"] == "0.20 USD"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,13 +31,18 @@ CREATE TABLE IF NOT EXISTS effect (
 
 
 class MockProvider:
-    """ports.Provider over one SQLite file. One file is one account: `wallet` is what was paid in (None: no end).
+    """ports.Provider over one SQLite file. One file is one account: `wallet` says what was paid in by now (None: no end).
 
     Each verb is one transaction; a repeat finds its own effect and changes nothing. No fees: a visit costs its reward.
     """
 
     def __init__(
-        self, path: Path, *, task: TaskName | None = None, wallet: Money | None = None, patience_s: float = 5
+        self,
+        path: Path,
+        *,
+        task: TaskName | None = None,
+        wallet: Callable[[], Money | None] = lambda: None,
+        patience_s: float = 5,
     ) -> None:
         private_folder(path.parent)
         self._task = task  # whose studies `spent` adds up; None: all of the account
@@ -63,13 +68,14 @@ class MockProvider:
     def open_study(self, key: StudyKey, *, places: int, reward: Money, title: str) -> Study:
         if places < 1:
             raise Refused(f"a study needs places, not {places}")
+        wallet = self._wallet()
         with self._writing():
             found = self._study(key)
             if found is not None:
                 return found
-            if self._wallet is not None and self._wallet.currency != reward.currency:
+            if wallet is not None and wallet.currency != reward.currency:
                 raise Refused(
-                    f"the wallet holds {self._wallet.currency}, the reward is {reward}",
+                    f"the wallet holds {wallet.currency}, the reward is {reward}",
                     hint="use one currency in provider.wallet and task.reward",
                 )
             row = (key, title, places, StudyState.OPEN.value, reward.minor, reward.currency)
@@ -100,6 +106,7 @@ class MockProvider:
             return self._known(key)
 
     def approve(self, key: StudyKey, visit: VisitId, worker: WorkerId) -> None:
+        wallet = self._wallet()
         with self._writing():
             study = self._known(key)
             if self._settled(key, visit, worker) == "charged":
@@ -111,9 +118,9 @@ class MockProvider:
             ).fetchone()
             if charged >= study.places:
                 raise Refused(f"all {study.places} places of study {key} are paid: there is none for visit {visit}")
-            if self._wallet is not None and self._wallet < self._debits(study.reward.currency) + study.reward:
+            if wallet is not None and wallet < self._debits(study.reward.currency) + study.reward:
                 raise Refused(
-                    f"the wallet of {self._wallet} cannot pay {study.reward} more", hint="put more into provider.wallet"
+                    f"the wallet of {wallet} cannot pay {study.reward} more", hint="put more into provider.wallet"
                 )
             self._db.execute("INSERT INTO visit VALUES (?, ?, ?, 'charged')", (visit, key, worker))
             self._db.execute("INSERT INTO debit VALUES (?, ?, ?)", (visit, study.reward.minor, study.reward.currency))

@@ -258,9 +258,7 @@ class MockProvider(Model):
     """A crowd without a company behind it: people with a link, simulated workers, or a recording. Pays from a pretended wallet."""
 
     type: Literal["mock"]
-    wallet: Amount | None = say(
-        "Balance of the pretended account; without it, no end.", default=None, change="next run", example="20 USD"
-    )
+    wallet: Amount | None = say("Balance of the pretended account; without it, no end.", default=None, example="20 USD")
     wave: int | None = say("Places opened at a time; without it all at once.", default=None, example=50, ge=1)
     surplus: Annotated[int, Field(ge=0)] | Percent = say(
         "Extra places allowed for visits that end without counting: a number, or a share (then at least 5).",

@@ -117,7 +117,7 @@ class World:
         self.quiet = True  # the last tick ended by itself
 
     def open_provider(self) -> MockProvider:
-        return MockProvider(self.folder / "mock.db", wallet=self.wallet)
+        return MockProvider(self.folder / "mock.db", wallet=lambda: self.wallet)
 
     def close(self) -> None:
         self.store.close()

@@ -26,27 +26,27 @@ class TestMockProvider(ProviderContract):
         assert port.fetch_study(KEY) is None
 
     def test_a_dry_wallet_pays_nobody(self, tmp_path: Path) -> None:
-        poor = MockProvider(tmp_path / "poor.db", wallet=Money(99, "USD"))
+        poor = MockProvider(tmp_path / "poor.db", wallet=lambda: Money(99, "USD"))
         poor.open_study(KEY, places=5, reward=REWARD, title="Birds")
         poor.approve(KEY, visit(1), ANN)
         with pytest.raises(Refused, match="wallet"):
             poor.approve(KEY, visit(2), BOB)
         assert poor.debits() == {visit(1): REWARD}
         poor.close()
-        rich = MockProvider(tmp_path / "poor.db", wallet=Money(100, "USD"))
+        rich = MockProvider(tmp_path / "poor.db", wallet=lambda: Money(100, "USD"))
         rich.approve(KEY, visit(2), BOB)
         assert rich.spent() == Money(100, "USD")
         rich.close()
 
     def test_a_wallet_of_another_currency_opens_no_study(self, tmp_path: Path) -> None:
-        books = MockProvider(tmp_path / "mock.db", wallet=Money(9_900, "EUR"))
+        books = MockProvider(tmp_path / "mock.db", wallet=lambda: Money(9_900, "EUR"))
         with pytest.raises(Refused, match="EUR"):
             books.open_study(KEY, places=1, reward=REWARD, title="Birds")
         assert books.effects() == []
         books.close()
 
     def test_all_studies_of_an_account_draw_on_one_wallet(self, tmp_path: Path) -> None:
-        books = MockProvider(tmp_path / "mock.db", wallet=Money(50, "USD"))
+        books = MockProvider(tmp_path / "mock.db", wallet=lambda: Money(50, "USD"))
         for key in (KEY, StudyKey("birds-2")):
             books.open_study(key, places=1, reward=REWARD, title="Birds")
         books.approve(KEY, visit(1), ANN)

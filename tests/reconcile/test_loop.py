@@ -150,13 +150,13 @@ def test_stop_holds_the_run_and_resume_lets_it_go_on(stage: Any) -> None:
 
 def test_a_dry_wallet_is_told_and_what_it_owes_is_paid_once_there_is_money(stage: Any) -> None:
     here = stage()
-    here.provider._wallet = CENTS_5 * 3
+    here.provider._wallet = lambda: CENTS_5 * 3
     here.live(Life(until=200))
     state, why, _ = here.store.noted(here.run.id)
     assert state == "needs_person"
     assert "wallet" in why
     assert [i.state for i in here.store.journal(here.run.id) if i.kind == "approve"].count(IntentState.REFUSED) == 1
-    here.provider._wallet = Money(100, "USD")
+    here.provider._wallet = lambda: Money(100, "USD")
     here.live()
     all_is_well(here)
 
