@@ -254,6 +254,7 @@ def stop(session: Session, spec: Path | None) -> None:
     """
     with session.project(spec) as project:
         project.stop()
+        project.start_loop()
         out(f"{render.safe_text(project.task)}: intake is paused; go on with `crowdstack resume`")
 
 

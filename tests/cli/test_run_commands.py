@@ -159,12 +159,11 @@ def test_status_as_json_has_the_promised_keys(call: Call) -> None:
     assert told["spend"] == "0.05 USD"
 
 
-def test_stop_pauses_and_resume_goes_on_with_a_reconciler(call: Call) -> None:
+@pytest.mark.parametrize(("command", "state"), [("stop", "paused"), ("resume", "live")])
+def test_stop_and_resume_see_to_it_that_a_reconciler_does_it(call: Call, command: str, state: str) -> None:
     world = World(state="live", loop=False)
-    assert call("stop", world=world).code == 0
-    assert world.state == "paused"
-    assert call("resume", world=world).code == 0
-    assert (world.state, world.loop) == ("live", True)
+    assert call(command, world=world).code == 0
+    assert (world.state, world.loop) == (state, True)
 
 
 @pytest.mark.parametrize("name", ["destroy", "down"])
