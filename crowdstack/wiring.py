@@ -342,7 +342,6 @@ class Nobody:
 
 def reconcile(state: Path, run_id: str) -> int:
     """Body of the detached reconciler: returns once the run is destroyed."""
-    os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     folder = Folder(state.resolve())
     with closing(open_store(folder)) as store:

@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import importlib
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Sequence
@@ -180,7 +181,9 @@ def _trace() -> str:
 
 
 def main() -> None:
-    os.umask(0o077)  # whatever a command writes is the operator's alone (threats L1)
+    # Whatever a command and the processes it starts write is the operator's alone, and no dump holds keys (threats L1, E4).
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 gets \u escapes, not a crash

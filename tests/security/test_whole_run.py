@@ -252,6 +252,13 @@ def test_a_child_inherits_no_credentials(at_work: tuple[Stage, int]) -> None:
         assert not [each for each in CREDENTIALS if each.encode() in text], name
 
 
+def test_no_process_of_a_run_leaves_a_core_dump(at_work: tuple[Stage, int]) -> None:
+    here, up = at_work
+    for pid in (up, *here.pids()):
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), (pid, limits)
+
+
 def test_a_run_listens_on_the_server_port_only(at_work: tuple[Stage, int]) -> None:
     here, up = at_work
     port = urlsplit(here.status()["server"]["url"]).port
