@@ -158,11 +158,13 @@ def _move_unit(db: peewee.Database, row: tables.Submission, verdict: Verdict) ->
                 db
             )
         return verdict.status
-    if counts or dropped:
-        if counts:
-            tables.Unit.update(state="approved").where(this).execute(db)
+    if counts:
+        tables.Unit.update(state="approved").where(this).execute(db)
         return SubmissionStatus.APPROVED
-    if unit.state in [state.value for state in DONE]:
+    if dropped and not _another_counts(db, row):  # and if the unit comes back, it comes back done by this one
+        tables.Unit.update(assignment=row.assignment_id, run=row.run_id).where(this).execute(db)
+        return SubmissionStatus.APPROVED
+    if dropped or unit.state in [state.value for state in DONE]:
         return SubmissionStatus.SURPLUS
     # Offered again meanwhile, and now done after all: the server is told to take the offer back.
     tables.Unit.update(
@@ -170,6 +172,12 @@ def _move_unit(db: peewee.Database, row: tables.Submission, verdict: Verdict) ->
         withdraw=unit.offered == unit.attempt,
     ).where(this).execute(db)  # fmt: skip
     return SubmissionStatus.APPROVED
+
+
+def _another_counts(db: peewee.Database, row: tables.Submission) -> bool:
+    other = tables.Submission
+    counting = other.status.in_([SubmissionStatus.SUBMITTED.value, SubmissionStatus.APPROVED.value])
+    return bool(other.select().where(other.unit == row.unit_id, other.id != row.id, counting).exists(db))
 
 
 def _runs_that_count(db: peewee.Database, task: TaskName) -> list[str]:
