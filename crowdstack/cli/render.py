@@ -271,6 +271,11 @@ def leaving(there: Status, *, now: bool) -> str:
     gone = [f"-  task server {there.server_url}"] if there.server_url else []
     gone += ["-  reconciler", "-  simulated crowd, worker links", f"-  open places of {there.run}"]
     kept = f"=  the store: answers of {there.done} units done, {there.spend} spent (a backup is made first)"
+    unjudged = there.units.submitted + there.units.approved - there.done  # none where every submission counts
+    if unjudged:
+        gone.append(
+            f"!  {unjudged} units wait for a verdict, and afterwards nobody is paid for them: `crowdstack units ls`"
+        )
     return "\n".join(
         [
             safe_text(f"{there.task}: run {there.run} is {there.state}; {people}"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from crowdstack.cli import render
 from crowdstack.errors import CrowdstackError, Problem, SpecError
+from crowdstack.model import UnitCounts
 from crowdstack.ports import Operation
 from tests.cli.conftest import Call
 from tests.cli.world import World, a_cost, a_line, a_preview, a_status, a_step
@@ -49,6 +50,12 @@ def test_json_is_plain_ascii_and_says_the_same(value: object) -> None:
     assert text.isascii()
     assert text.isprintable()
     assert json.loads(text) == value
+
+
+@pytest.mark.parametrize(("done", "warned"), [(4, False), (1, True)], ids=["each submission counts", "verdicts count"])
+def test_who_would_go_unpaid_is_said_before_anything_is_taken_away(done: int, warned: bool) -> None:
+    there = a_status(units=UnitCounts(total=4, submitted=3, approved=1), done=done)
+    assert ("3 units wait for a verdict" in render.leaving(there, now=False)) is warned
 
 
 def test_numbers_stand_to_the_right_in_tables() -> None:
