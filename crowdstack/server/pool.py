@@ -364,7 +364,8 @@ class Pool:
         change = Change(now.wall)
         unit, worker, late = hold.unit, hold.worker, hold.state is HoldState.ENDED
         if late:
-            counts = unit.state is UnitState.OPEN and unit.item.id not in worker.did
+            other = worker.hold is None or worker.hold.unit.item is not unit.item  # else that hold is the one to count
+            counts = unit.state is UnitState.OPEN and unit.item.id not in worker.did and other
             if counts:
                 self._take(unit)
         else:
@@ -396,10 +397,13 @@ class Pool:
         return change
 
     def _after_submission(self, visit_id: str, change: Change) -> None:
-        visit = self.active.get(visit_id)
-        if visit is None:
-            return
+        visit = self.visits[visit_id]
         visit.submissions += 1
+        if visit.left is not None:  # late: if it had left without one, its place was freed
+            if visit.submissions == 1 and visit.study in self.studies:
+                self.studies[visit.study].taken += 1
+            change.rows.append(visit.row())
+            return
         worker, limit = visit.worker, self.terms.units_per_visit
         if worker.hold is None and limit is not None and visit.submissions >= limit:
             self._leave(visit, LeftReason.VISIT, change)

@@ -127,6 +127,51 @@ def test_late_answers_to_a_unit_in_other_hands_are_kept_and_do_not_count() -> No
     assert submit(world, bobs, 602).counts
 
 
+def test_late_answers_do_not_count_for_who_holds_another_unit_of_the_same_item() -> None:
+    world = pool(["a"], repeats=2)
+    ann = visit(world, "ann")
+    first = take(world, ann)
+    world.tick(at(600))
+    second = take(world, ann, 601)
+    assert second.unit is not first.unit
+    assert not submit(world, first, 602).counts
+    assert submit(world, second, 603).counts
+    assert take(world, visit(world, "bob", 604), 604).unit is first.unit
+
+
+def test_late_answers_count_for_who_holds_a_unit_of_another_item() -> None:
+    world = pool(["a", "b"])
+    ann = visit(world, "ann")
+    first = take(world, ann)
+    world.tick(at(600))
+    assert take(world, ann, 601).unit.item is not first.unit.item
+    assert submit(world, first, 602).counts
+
+
+def test_late_answers_take_the_place_that_their_visit_had_left() -> None:
+    world = pool(["a", "b"], repeats=2, places=1)
+    ann = visit(world, "ann")
+    first = take(world, ann)
+    world.tick(at(600))
+    world.tick(at(1200))
+    assert ann.left is LeftReason.TIMEOUT
+    frame = Submit(assignment=first.id, nonce="n" * 22, answers={})
+    change = world.accept(first, frame, "", at(1201))
+    assert ("visits", (ann.id, "ann", "s", 1, "timeout")) in change.rows
+    assert world.arrive("bob", "s", at(1202))[0] == No()  # the only place is taken
+
+
+def test_late_answers_to_a_visit_that_has_some_take_no_further_place() -> None:
+    world = pool(["a", "b", "c"], places=2)
+    ann = visit(world, "ann")
+    submit(world, take(world, ann))
+    late = take(world, ann)
+    world.tick(at(600))
+    world.tick(at(1200))
+    submit(world, late, 1201)
+    assert visit(world, "bob", 1202).left is None
+
+
 def test_a_unit_offered_to_one_worker_goes_to_no_other() -> None:
     world = pool()
     put = [UnitPut(unit="u", item="a", attempt=1, offered_to="ann")]
