@@ -125,9 +125,11 @@ class StepJournal:
         """`on_step`, after the step was written down."""
 
         def keep(step: Step) -> None:
-            private_folder(self._path.parent)
-            with open(self._path, "a", encoding="utf-8", opener=_private) as file:
-                file.write(json.dumps({**asdict(step), "operation": step.operation.value}) + "\n")
+            if step.operation is not Operation.SAME:
+                private_folder(self._path.parent)
+                line = json.dumps({**asdict(step), "operation": step.operation.value})
+                with open(self._path, "a", encoding="utf-8", opener=_private) as file:
+                    file.write(f"\n{line}\n")  # begins anew: the line before may have been cut off
             on_step(step)
 
         return keep
@@ -138,15 +140,12 @@ class StepJournal:
             return ()
         steps: dict[tuple[str, str], Step] = {}
         for line in self._path.read_text(encoding="utf-8").splitlines():
-            data = json.loads(line)
-            step = Step(
-                **{
-                    **data,
-                    "operation": Operation(data["operation"]),
-                    "changed": tuple(data["changed"]),
-                    "replaced_by": tuple(data["replaced_by"]),
-                }
-            )
+            try:
+                data = json.loads(line)
+            except ValueError:  # empty, or cut off
+                continue
+            told = {name: tuple(data.pop(name)) for name in ("changed", "replaced_by")}
+            step = Step(**{**data, **told, "operation": Operation(data["operation"])})
             steps.setdefault((data["operation"], step.urn), step)
         return tuple(steps.values())
 
@@ -183,7 +182,8 @@ class Deployment:
     def _preview(self, wanted: Wanted, waiting: tuple[str, ...], *, fresh: bool) -> Preview:
         stands = self._store.rehearse(**wanted.arguments(fresh=fresh, now=self._clock.now()))
         desired = wanted.desired(stands.run)
-        observed = self._observe(desired, stands)
+        ended = () if stands.new else tuple(self._store.ended_visits(stands.run, limit=10_000))
+        observed = self._observe(desired, stands, ended)
         met = target_met(desired, stands.units)
         told = Preview(
             task=desired.task,
@@ -212,9 +212,7 @@ class Deployment:
         self._stage(wanted.bundle)
         run = self._store.open_run(**wanted.arguments(fresh=fresh, now=self._clock.now()))
         if run.wanted is RunState.DESTROYED:
-            raise StateMismatch(
-                f"run {run.id} is being taken down", hint="wait until it is gone, then `up` opens the next"
-            )
+            raise _going(run)
         if run.wanted is RunState.PAUSED:
             self._store.want(run.id, RunState.LIVE, self._clock.now())  # as the preview said: resume
         self.bring_up(run, on_step)
@@ -222,10 +220,18 @@ class Deployment:
         return run
 
     def bring_up(self, run: Run, on_step: OnStep = ignore) -> None:
-        """Make the stack of this run so, by what the store keeps of it: also how a dead server comes back."""
+        """Make the stack of this run so, by what the store keeps of it: also how a dead server comes back.
+
+        StateMismatch when its intake is over: the reconciler is taking it down, and may have begun while we were at it.
+        """
+        if self._store.drained(run.id):
+            raise _going(run)
         journal = StepJournal(self._folder.run(run.id).steps)
         inputs = StackInputs.from_json(json.dumps({**run.settings["stack"], "run": run.id}))
         self._engine.up(self._program(inputs), journal.also(on_step))
+        if self._store.drained(run.id):
+            self._engine.destroy(journal.also(on_step))
+            raise _going(run)
 
     def take_down(self, run: Run, on_step: OnStep = ignore) -> None:
         """Delete the stack and the run's inbox. Only called once every event is stored and backed up."""
@@ -279,11 +285,8 @@ class Deployment:
         spec, waiting = held(wanted.spec, run.settings["spec"])
         return (read(spec) if waiting else wanted), waiting
 
-    def _observe(self, desired: Desired, stands: Rehearsal) -> Observed:
+    def _observe(self, desired: Desired, stands: Rehearsal, ended: tuple[EndedVisit, ...] = ()) -> Observed:
         gross = self._provider.gross(desired.reward)
-        ended: tuple[EndedVisit, ...] = ()
-        if not stands.new:
-            ended = tuple(self._store.ended_visits(stands.run, limit=10_000))
         return Observed(
             wanted=RunState.LIVE,
             units=stands.units,
@@ -294,6 +297,7 @@ class Deployment:
             gross=gross,
             exposure=self._store.exposure(desired.task, gross.currency),
             ended=ended,
+            drained=not stands.new and self._store.drained(stands.run),
         )
 
     def _stage(self, bundle: Bundle) -> None:
@@ -302,6 +306,10 @@ class Deployment:
         for digest, content in bundle.sources.items():
             if not (blobs / digest).exists():
                 write_private(blobs / digest, content)
+
+
+def _going(run: Run) -> StateMismatch:
+    return StateMismatch(f"run {run.id} is being taken down", hint="wait until it is gone, then `up` opens the next")
 
 
 def _state(run: Run, resting: str | None) -> str:

@@ -11,8 +11,9 @@ import json
 import logging
 import os
 import runpy
+import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from crowdstack import assets, deploy, process, tokens
 from crowdstack.deploy import Preview, Status
@@ -28,7 +30,7 @@ from crowdstack.engine.embedded import EmbeddedEngine
 from crowdstack.engine.inside import InProcessLauncher
 from crowdstack.engine.launcher import reachable
 from crowdstack.engine.types import crowdstack_plugin
-from crowdstack.errors import Busy, NotFound, Refused, TimedOut, UsageError
+from crowdstack.errors import Busy, LockHeld, NotFound, Refused, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
 from crowdstack.model import Money, Run, RunId, RunState, TaskName
 from crowdstack.plan.desired import Desired
@@ -68,6 +70,7 @@ class Project:
         self.folder = Folder(state)
         self.spec = spec
         self.clock = SystemClock()
+        self._served: Server | None = None  # what `destroy` was asked to take away
 
     @classmethod
     def open(
@@ -173,12 +176,17 @@ class Project:
     def destroy(self, *, now: bool = False) -> None:
         """Ask for it; the reconciler does it (docs/decisions/0002). What never served has nothing to be emptied."""
         run = self._live()
+        self._served = self.server()
         self.store.want(run.id, RunState.DESTROYED, self.clock.now(), drain_now=now)
-        if not self.folder.run(run.id).inbox.exists() and self.store.cursor(run.id) is None:
-            self.deployment.take_down(run)
-            self.store.set_reached(run.id, RunState.DESTROYED, self.clock.now())
-        else:
+        if self.folder.run(run.id).inbox.exists() or self.store.cursor(run.id) is not None:
             self.start_loop()
+            return
+        try:
+            with self.store.reconciler_lock(run.id):
+                self.deployment.take_down(run)
+                self.store.set_reached(run.id, RunState.DESTROYED, self.clock.now())
+        except LockHeld:
+            pass  # a reconciler is at it already
 
     def start_loop(self) -> None:
         """One reconciler runs for the live run when this returns. LockHeld and the like come from its log."""
@@ -231,7 +239,8 @@ class Project:
         return [folder.server_log, folder.loop_log, folder.crowd / "crowd.log"]
 
     def gone(self) -> list[str]:
-        """What is left of the last run, if it is over: processes, sockets, state. Empty is the proof."""
+        """What is left of the last run, if it is over: processes, the port (when `destroy` was called here), state.
+        Empty is the proof."""
         run = self.run
         if run is None:
             return []
@@ -246,6 +255,8 @@ class Project:
             if _runs(path)
         ]
         left += [f"state: {path}" for path in (folder.server_config, folder.inbox) if path.exists()]
+        if self._served is not None and _answers(self._served.dial):
+            left.append(f"port: somebody listens at {self._served.dial}")
         if self.engine.outputs() is not None:
             left.append(f"stack: {self.folder.stack(self.task)}")
         return left
@@ -321,20 +332,32 @@ def stack_program(inputs: StackInputs) -> Program:
     )
 
 
-class Nobody:
-    """ports.Crowd of a run whose stack is gone."""
+class CrowdOfStack:
+    """ports.Crowd of a run: there once its stack has a server to come to, and nobody before."""
+
+    def __init__(self, find: Callable[[], MockCrowd | None]) -> None:
+        self._find = find
+        self._found: MockCrowd | None = None
+
+    def _crowd(self) -> MockCrowd | None:
+        self._found = self._found or self._find()
+        return self._found
 
     def ensure(self) -> None:
-        pass
+        if (crowd := self._crowd()) is not None:
+            crowd.ensure()
 
     def running(self) -> bool:
-        return False
+        crowd = self._crowd()
+        return crowd is not None and crowd.running()
 
     def stop(self) -> None:
-        pass
+        if (crowd := self._crowd()) is not None:
+            crowd.stop()
 
     def links(self) -> Sequence[str]:
-        return ()
+        crowd = self._crowd()
+        return () if crowd is None else crowd.links()
 
 
 # ---------------------------------------------------------------------------------------------------- the reconciler
@@ -357,13 +380,17 @@ def _keep_so(project: Project, run_id: RunId) -> None:
     from crowdstack.server.client import ControlClient
 
     folder, store, deployment = project.folder, project.store, project.deployment
-    run, server = store.run(run_id), project.server()
+    run = store.run(run_id)
 
     def control() -> ControlClient:
         there = project.server()
         if there is None:
             raise Busy("the stack has no server")
         return ControlClient(there.origin, there.keys["control"], store.client_id(), dial=there.dial)
+
+    def crowd() -> MockCrowd | None:
+        there = project.server()
+        return None if there is None else open_crowd(folder, store.run(run_id), there)
 
     def ready() -> None:
         identity = process.identify(os.getpid())
@@ -376,7 +403,7 @@ def _keep_so(project: Project, run_id: RunId) -> None:
         store=store,
         control_factory=control,
         provider=project.provider,
-        crowd=open_crowd(folder, run, server) if server else Nobody(),
+        crowd=CrowdOfStack(crowd),
         revive=lambda: deployment.bring_up(store.run(run_id)),
         tear_down=lambda: deployment.take_down(run),
         backup=str(folder.backup(run_id)),
@@ -477,3 +504,13 @@ def _healthy(server_config: Path) -> bool:
     except FileNotFoundError:
         return False
     return prove(ServerConfig.from_bytes(raw), tokens.config_digest(raw))
+
+
+def _answers(address: str) -> bool:
+    """Whether anybody takes a connection there."""
+    there = urlsplit(address)
+    try:
+        with socket.create_connection((there.hostname or "", there.port or 80), timeout=1):
+            return True
+    except OSError:
+        return False

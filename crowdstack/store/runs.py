@@ -110,7 +110,7 @@ class Runs(Subject):
     def set_reached(self, run: RunId, state: RunState, now: datetime) -> None:
         with self._database.writing() as db:
             row = self._run_row(db, run)
-            closed = (row.closed_at or utc_text(now)) if state is RunState.DESTROYED else None
+            closed = row.closed_at or (utc_text(now) if state is RunState.DESTROYED else None)
             changed = {tables.Run.reached: state.value, tables.Run.closed_at: closed}
             tables.Run.update(changed).where(tables.Run.id == run).execute(db)
 

@@ -16,6 +16,7 @@ from tests.stories.stage import (
     assert_nothing_is_left,
     assert_promised,
     kill_at_random,
+    promise_kept,
     rte_project,
     stage,
 )
@@ -29,7 +30,7 @@ def recorded(rows: list[dict[str, object]]) -> list[tuple[object, object, object
 
 def test_a_replayed_crowd_gives_exactly_the_recorded_answers(tmp_path: Path) -> None:
     recording = rte_project(tmp_path, items=800 if FULL else 100)
-    with stage(tmp_path) as here:
+    with stage(tmp_path) as here, promise_kept(here):
         begun = time.monotonic()
         here.run("up", "task.yaml", "--yes", timeout_s=600)
         took = time.monotonic() - begun
@@ -52,16 +53,9 @@ def test_whatever_is_killed_no_accepted_answer_is_lost_or_doubled(tmp_path: Path
     seed = 20261123
     pace = "400ms" if FULL else "1s"  # one recorded worker does every item of the sample, one after the other
     recording = rte_project(tmp_path, items=800 if FULL else 160)
-    with stage(tmp_path) as here:
-        command = (
-            "up",
-            "task.yaml",
-            "--yes",
-            "--set",
-            f"provider.crowd.time_per_unit={pace}",
-            "--set",
-            "provider.crowd.workers=60",
-        )
+    sets = (f"provider.crowd.time_per_unit={pace}", "provider.crowd.workers=60")
+    with stage(tmp_path) as here, promise_kept(here, *sets):
+        command = ("up", "task.yaml", "--yes", *(word for each in sets for word in ("--set", each)))
         killed = kill_at_random(here, command, each=5, hands=20, seed=seed)
         assert all(killed[part] >= 5 for part in ("server", "loop", "crowd", "up")), killed
         rows = here.export()
