@@ -68,6 +68,7 @@ class Status:
     workers: int
     started_at: datetime | None
     rate_per_min: float | None = None
+    disk_low: bool = False  # the server gives out no unit until there is room (Limits.disk_reserve)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +248,14 @@ class Deployment:
         return StepJournal(self._folder.run(run.id).steps).read(), lines
 
     def status(
-        self, run: Run, *, server_url: str | None, server_healthy: bool, loop_running: bool, links: tuple[str, ...]
+        self,
+        run: Run,
+        *,
+        server_url: str | None,
+        server_healthy: bool,
+        loop_running: bool,
+        disk_low: bool,
+        links: tuple[str, ...],
     ) -> Status:
         """How the run stands, by the store; what only the machine knows is handed in."""
         desired = Desired.from_settings(run.settings["desired"], run=run.id)
@@ -266,6 +274,7 @@ class Deployment:
             server_url=server_url,
             server_healthy=server_healthy,
             loop_running=loop_running,
+            disk_low=disk_low,
             loop_note=noted[1] if noted else None,
             links=links,
             spend=self._store.paid(run.task, currency),

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import runpy
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ from crowdstack.process import ProcessId
 from crowdstack.providers.mock import MockProvider
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
-from crowdstack.wire.configs import ServerConfig
+from crowdstack.wire.configs import Limits, ServerConfig
 from crowdstack.wire.stack import CONFIG_KEY, StackInputs
 
 if TYPE_CHECKING:
@@ -219,6 +220,7 @@ class Project:
             server_url=server.origin if server else None,
             server_healthy=server is not None and _healthy(folder.server_config),
             loop_running=_runs(folder.loop_process),
+            disk_low=folder.root.exists() and shutil.disk_usage(folder.root).free < Limits().disk_reserve,
             links=self.links(),
         )
 

@@ -208,6 +208,7 @@ def status_data(now: Status) -> dict[str, Any]:
         "cap": plain(now.cap),
         "budget": plain(now.budget),
         "quarantined": now.quarantined,
+        "disk_low": now.disk_low,
         "started_at": plain(now.started_at),
     }
 
@@ -237,6 +238,8 @@ def status_rows(now: Status) -> list[tuple[str, str]]:
     ]
     if now.loop_note:
         rows.append(("note", now.loop_note))
+    if now.disk_low:
+        rows.append(("disk", "nearly full: no unit is given out until there is room; answers are still taken"))
     if now.quarantined:
         rows.append(("quarantine", f"{now.quarantined} events could not be read; they are kept: crowdstack doctor"))
     return rows + [("link", link) for link in now.links]
