@@ -129,9 +129,6 @@ class Handler(RequestHandler):
         if not isinstance(value, HTTPError):
             log.error("%s %s failed", self.request.method, self.request.path, exc_info=(typ, value, tb))
 
-    def own_origin(self) -> bool:
-        return self.request.headers.get("Origin") == self.server.config.origin
-
 
 class PageHandler(Handler):
     def get(self) -> None:

@@ -269,13 +269,6 @@ class MockProvider(Model):
         "Who comes.", default={"type": "human"}, change="next run", example={"type": "bots", "workers": 5}
     )
 
-    def surplus_places(self, places: int) -> int:
-        """The extra places that go with `places`."""
-        if isinstance(self.surplus, int):
-            return self.surplus
-        share = int(self.surplus.rstrip("% "))
-        return max(5, -(-places * share // 100))
-
 
 # ------------------------------------------------------------------------------------------------ stack
 

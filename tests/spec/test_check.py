@@ -8,7 +8,7 @@ import pytest
 
 from crowdstack.errors import SpecError
 from crowdstack.model import Money
-from crowdstack.spec.models import HumanCrowd, MockProvider
+from crowdstack.spec.models import HumanCrowd
 from tests.spec.builders import problems, spec
 
 
@@ -33,13 +33,6 @@ def test_durations_are_seconds(text: str, seconds: int, tmp_path: Path) -> None:
 def test_what_is_no_duration_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError):
         spec(tmp_path, sets=[f"task.timeout={text}"])
-
-
-@pytest.mark.parametrize(
-    ("surplus", "places", "extra"), [("10 %", 1000, 100), ("10 %", 3, 5), ("25%", 101, 26), (0, 1000, 0), (7, 9, 7)]
-)
-def test_surplus_is_a_share_of_at_least_5_or_a_number(surplus: str | int, places: int, extra: int) -> None:
-    assert MockProvider(type="mock", surplus=surplus).surplus_places(places) == extra
 
 
 def test_a_spec_cannot_be_changed(tmp_path: Path) -> None:
