@@ -61,6 +61,7 @@ _SAVE = {
 _EVENT = "INSERT INTO events VALUES (?, ?, ?, ?)"
 Group = list[tuple[Change, "asyncio.Future[bool]"]]
 _EPOCH = datetime.fromtimestamp(0, timezone.utc)  # the time of changes that have no events
+_PASSING = ("full", "locked", "readonly", "unable to open")  # what is wrong with a disk that gets better by itself
 _POISON = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError, OverflowError, ValueError)
 
 
@@ -114,7 +115,19 @@ class Inbox:
     def _wake(self) -> None:
         if not self._busy:
             self._busy = True
-            asyncio.get_running_loop().call_soon(self._commit_next)
+            asyncio.get_running_loop().call_soon(self._step, self._commit_next)
+
+    def _step(self, step: Callable[[], None]) -> None:
+        """Whatever goes wrong in a step and is not foreseen there is a fault: it must not leave pages waiting for ever."""
+        try:
+            step()
+        except Exception as cause:
+            self.fault(cause)
+
+    def fault(self, cause: BaseException) -> None:
+        """Nothing in memory can be trusted any more: this process ends, the next one reads the disk."""
+        log.critical("%s: the server cannot go on: %s", self.path, cause, exc_info=cause)
+        self._on_fault()
 
     async def flush(self) -> None:
         await self.append(Change(_EPOCH))
@@ -123,10 +136,14 @@ class Inbox:
         """Write what waits, and leave the commit to the thread."""
         while self._acts:
             act, future = self._acts.popleft()
+            if future.done():  # who asked has gone
+                continue
             try:
                 act()
-            except (sqlite3.Error, ValueError) as fault:
-                future.set_exception(Busy(f"{self.path} cannot be written: {fault}"))
+            except (sqlite3.Error, ValueError) as cause:
+                if not (isinstance(cause, ValueError) or _passes(cause)):
+                    raise
+                future.set_exception(Busy(f"{self.path} cannot be written: {cause}"))
             else:
                 future.set_result(None)
         group: Group = []
@@ -137,7 +154,7 @@ class Inbox:
             return
         if not any(change for change, _ in group):
             self._tell(group, [self.seq] * len(group))
-            asyncio.get_running_loop().call_soon(self._commit_next)
+            asyncio.get_running_loop().call_soon(self._step, self._commit_next)
             return
         try:
             outcome = self._execute(group)
@@ -145,7 +162,7 @@ class Inbox:
             self._failed(group, fault)
             return
         job = asyncio.get_running_loop().run_in_executor(self._thread, self._write.commit)
-        job.add_done_callback(lambda done: self._committed(group, outcome, done.exception()))
+        job.add_done_callback(lambda done: self._step(lambda: self._committed(group, outcome, done.exception())))
 
     def _execute(self, group: Group) -> list[int | None]:
         """One transaction, not committed yet; for each change the number of its first event, or None if it is poison."""
@@ -215,13 +232,9 @@ class Inbox:
                 future.set_result(seq is not None)
 
     def _failed(self, group: Group, fault: BaseException) -> None:
-        """The disk did not take the group: none of it is kept. Full or locked disks pass; any other fault ends the process."""
-        if not isinstance(fault, sqlite3.OperationalError) or not any(
-            words in str(fault) for words in ("full", "locked", "readonly", "unable to open")
-        ):
-            log.critical("the disk failed under %s: %s", self.path, fault)
-            self._on_fault()
-            return
+        """The disk did not take the group: none of it is kept."""
+        if not _passes(fault):
+            raise fault
         if self._write.in_transaction:
             self._write.rollback()
         if "full" in str(fault) and self._ballast.exists():
@@ -361,10 +374,17 @@ class Inbox:
 
     async def _alone(self, act: Callable[[], None]) -> None:
         """Do something between two commits."""
+        if self._closed:
+            raise Busy(f"{self.path} is closed")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._acts.append((act, future))
         self._wake()
         await future
+
+
+def _passes(fault: BaseException) -> bool:
+    """Full or locked disks pass; any other fault ends the process."""
+    return isinstance(fault, sqlite3.OperationalError) and any(words in str(fault) for words in _PASSING)
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:

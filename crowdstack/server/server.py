@@ -83,6 +83,7 @@ class TaskServer:
         self._listener.guard(self.door, self.metrics)
         self._listener.add_socket(listening)
         self._ticking = asyncio.ensure_future(self._tick())
+        self._ticking.add_done_callback(self._ticked)
 
     async def stop(self) -> None:
         """Take no more, flush, tell pages to come back later. Everything answered is on disk on return."""
@@ -119,6 +120,10 @@ class TaskServer:
                 log.error("the disk cannot be looked at: %s", fault)
                 self.desk.pool.paused = True
             await asyncio.sleep(_TICK_S)
+
+    def _ticked(self, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and (cause := done.exception()) is not None:
+            self.inbox.fault(cause)
 
     def announce(self) -> None:
         """Tell in server.process.json who listens where."""

@@ -282,3 +282,17 @@ def test_a_fixed_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
             await TaskServer(config(tmp_path / "blobs", port=server.port), RunFolder(other), tmp_path / "blobs").start()
 
     play(tmp_path, story, units=0)
+
+
+def test_a_clock_that_fails_ends_the_process(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        ended = asyncio.Event()
+        server.inbox._on_fault = ended.set
+
+        def failing(_: object) -> list[Any]:
+            raise KeyError("no such hold")
+
+        server.desk.pool.tick = failing  # type: ignore[method-assign]
+        await asyncio.wait_for(ended.wait(), 5)
+
+    play(tmp_path, story)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
-from crowdstack.errors import Refused
+from crowdstack.errors import Busy, Refused
 from crowdstack.model import Arrived, EventKind
 from crowdstack.server.inbox import Inbox
 from crowdstack.server.pool import Change
@@ -27,6 +27,26 @@ async def inbox(folder: Path) -> AsyncIterator[Inbox]:
         yield made
     finally:
         await made.close()
+
+
+@asynccontextmanager
+async def doomed(folder: Path) -> AsyncIterator[tuple[Inbox, asyncio.Event]]:
+    """An inbox in a process whose end is only noted."""
+    ended = asyncio.Event()
+    made = Inbox(folder / "inbox.db", group=500, ballast=0, on_fault=ended.set)
+    try:
+        yield made, ended
+    finally:
+        made._thread.shutdown()
+        made._read.close()
+        made._write.close()
+
+
+def fails(fault: Exception) -> Callable[..., None]:
+    def failing(*_: object, **__: object) -> None:
+        raise fault
+
+    return failing
 
 
 def arrival(n: int, worker: str = "") -> Change:
@@ -173,5 +193,60 @@ def test_after_close_nothing_is_promised(tmp_path: Path) -> None:
             last = box.append(arrival(0))
         assert await last
         assert not await box.append(arrival(1))
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("act", [lambda box: box.release(1), lambda box: box.new_epoch(2, above=50)])
+def test_a_full_disk_makes_a_rare_change_wait_and_a_broken_one_ends_the_process(
+    tmp_path: Path, act: Callable[[Inbox], Awaitable[None]]
+) -> None:
+    async def story() -> None:
+        async with doomed(tmp_path) as (box, ended):
+            await box.append(arrival(0))
+            box._set = fails(sqlite3.OperationalError("database or disk is full"))  # type: ignore[method-assign]
+            with pytest.raises(Busy):
+                await act(box)
+            assert await box.append(arrival(1))
+            assert not ended.is_set()
+            box._set = fails(sqlite3.OperationalError("disk I/O error"))  # type: ignore[method-assign]
+            answer = asyncio.ensure_future(act(box))  # type: ignore[arg-type]
+            await asyncio.wait_for(ended.wait(), 5)
+            assert not answer.done()
+            answer.cancel()
+
+    asyncio.run(story())
+
+
+def test_a_fault_that_nobody_foresaw_ends_the_process(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with doomed(tmp_path) as (box, ended):
+            box._put = fails(TypeError("not foreseen"))  # type: ignore[method-assign]
+            kept = box.append(arrival(0))
+            await asyncio.wait_for(ended.wait(), 5)
+            assert not kept.done()
+
+    asyncio.run(story())
+    assert "Traceback" in caplog.text
+    assert "not foreseen" in caplog.text
+
+
+def test_memory_that_cannot_be_read_again_ends_the_process(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with doomed(tmp_path) as (box, ended):
+            box.on_lost = fails(KeyError("memory"))
+            kept = box.append(arrival(0, worker="half a pair \ud800"))
+            await asyncio.wait_for(ended.wait(), 5)
+            assert not kept.done() or not kept.result()
+
+    asyncio.run(story())
+
+
+def test_a_closed_inbox_takes_no_rare_change(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with inbox(tmp_path) as box:
+            await box.append(arrival(0))
+        with pytest.raises(Busy):
+            await box.release(1)
 
     asyncio.run(story())
