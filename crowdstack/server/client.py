@@ -278,11 +278,12 @@ def _settle(future: asyncio.Future[T], value: T) -> None:
 
 
 def _chunks(items: Iterable[frames.ItemData]) -> Iterable[list[frames.ItemData]]:
-    """Items in frames of bounded size."""
+    """Items in frames of bounded size, weighed as they travel."""
     chunk: list[frames.ItemData] = []
     size = 0
     for item in items:
-        weight = len(str(item.data)) + sum(map(len, item.done_by))
+        alone = frames.Units(id="", items=(item,), put=(), drop=())
+        weight = len(frames.FROM_CLIENT.to_json(alone).encode())
         if chunk and size + weight > _CHUNK:
             yield chunk
             chunk, size = [], 0

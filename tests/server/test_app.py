@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from crowdstack.errors import Busy, InboxRegressed, LockHeld
-from crowdstack.model import Cursor, EventKind
+from crowdstack.model import Cursor, EventKind, ItemOffer, UnitOffer
 from crowdstack.server.server import TaskServer
 from crowdstack.wire import worker as frames
-from tests.server.world import Page, a_server, config, control, link, nonce, offer, told
+from tests.server.world import Page, a_server, config, control, link, nonce, offer, told, unit_id
 
 Story = Callable[[TaskServer], Awaitable[None]]
 
@@ -296,3 +296,16 @@ def test_a_clock_that_fails_ends_the_process(tmp_path: Path) -> None:
         await asyncio.wait_for(ended.wait(), 5)
 
     play(tmp_path, story)
+
+
+def test_items_are_weighed_as_they_travel_whatever_they_are_written_in(tmp_path: Path) -> None:
+    items = [ItemOffer(item=f"item{n}", data={"text": "\N{PARROT}" * 50_000}) for n in range(20)]
+    units = [UnitOffer(unit=unit_id(each.item), item=each.item, attempt=1) for each in items]
+
+    async def story(server: TaskServer) -> None:
+        async with control(server) as client:
+            await client.connect(None)
+            await client.offer(items, units)
+        assert len(server.desk.pool.units) == 20
+
+    play(tmp_path, story, units=0)
