@@ -53,10 +53,9 @@ def test_each_bit_of_a_link_matters(tmp_path: Path) -> None:
     async def story(server: TaskServer) -> None:
         good = link(server.origin, "ann")
         assert server.settings.link(good, now=0) is not None
-        wrong = []
-        for at, char in enumerate(good):
-            flipped = good[:at] + chr(ord(char) ^ (1 << at % 7)) + good[at + 1 :]
-            wrong.append(flipped)
+        wrong = [
+            good[:at] + chr(ord(char) ^ (1 << bit)) + good[at + 1 :] for at, char in enumerate(good) for bit in range(8)
+        ]
         wrong += [good[:-1], good + "A", good + "=", "", "v1..", good.replace("v1.1", "v1.2")]
         wrong += [
             link(server.origin, "ann", **claim)

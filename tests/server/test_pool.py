@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from crowdstack.model import EventKind, LeftReason, StudyState, Submitted
-from crowdstack.server.pool import Change, Fault, Hold, No, Now, Pool, Terms, Visit
+from crowdstack.server.pool import Change, Fault, Hold, No, Now, Pool, Snapshot, Terms, Visit
 from crowdstack.wire.control import ItemData, UnitPut
 from crowdstack.wire.worker import Submit
 
@@ -293,3 +295,29 @@ def test_choosing_stays_quick_among_a_hundred_thousand_units() -> None:
     for each in late:
         submit(world, take(world, each))
     assert (time.perf_counter() - start) / len(late) < 0.001
+
+
+@pytest.mark.parametrize("years", [-1, 1])
+def test_no_hold_expires_when_the_wall_clock_jumps(years: int) -> None:
+    there = pool(["crow", "duck"])
+    hold = take(there, visit(there, "ann"))
+    jumped = START + timedelta(days=365 * years)
+    assert there.tick(Now(jumped, 599.0)) == []
+    rows: dict[str, dict[object, tuple[object, ...]]] = {}
+
+    def kept(table: str, values: tuple[object, ...]) -> None:
+        rows.setdefault(table, {})[values[0]] = values
+
+    for table, values in (*(unit.row() for unit in there.units.values()), hold.row(), hold.worker.visit.row()):  # type: ignore[union-attr]
+        kept(table, values)
+    for table, values in (each.row() for each in (*there.items.values(), *there.studies.values())):
+        kept(table, values)
+    again = pool()
+    told = {name: rows[name].values() for name in ("items", "units", "studies", "visits")}
+    again.load(
+        Snapshot(**told, workers=(), holds=rows["assignments"].values(), done=(), draining=False, drained=False),
+        Now(jumped, 0.0),
+    )  # type: ignore[arg-type]
+    assert list(again.holds) == [hold.id]
+    assert again.tick(Now(jumped, 119.0)) == [], "after a restart it has two minutes at least"
+    assert kinds(again.tick(Now(jumped, 601.0))[0]) == [EventKind.EXPIRED], "and its whole time at most"
