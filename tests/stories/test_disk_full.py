@@ -102,6 +102,7 @@ def test_a_full_disk_stops_the_work_and_loses_nothing(tmp_path: Path) -> None:
         assert not (run / "inbox.ballast").exists()
         stands = settled(here, filler)
         assert 40 <= stands < UNITS
+        assert here.status()["disk_low"]
         assert up.poll() is None
         assert here.pids("server") == server, "it is the same server that goes on"
         filler.unlink()
