@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-QUICK = {"server.py": ["--seconds", "1"], "store.py": ["--units", "3000"], "cli.py": ["--runs", "2"]}
+QUICK = {
+    "server.py": ["--seconds", "1"],
+    "store.py": ["--units", "3000"],
+    "cli.py": ["--runs", "2"],
+    "whole.py": ["--items", "40"],
+}
 
 
 def main() -> int:
