@@ -18,10 +18,11 @@ from crowdstack.store.tables import utc_text
 
 _ARRIVED = """
     INSERT INTO visit (id, run, worker, study, state, submissions, arrived_at) VALUES (?, ?, ?, ?, 'active', 0, ?)
-    ON CONFLICT (id) DO NOTHING"""
+    ON CONFLICT (id) DO UPDATE SET state = 'active', ended_at = NULL
+    WHERE state IN ('left', 'empty') AND reason IS NULL"""  # thought lost with its inbox, which has it all the same
 _ASSIGNED = """
     INSERT INTO assignment (id, unit, visit, worker, state, at) VALUES (?, ?, ?, ?, 'held', ?)
-    ON CONFLICT (id) DO NOTHING"""
+    ON CONFLICT (id) DO UPDATE SET state = 'held' WHERE state = 'lost'"""
 _HELD = "UPDATE unit SET state = 'assigned', assignment = ?, run = ? WHERE id = ? AND state IN ('open', 'assigned')"
 _ANSWERED = """
     INSERT INTO assignment (id, unit, visit, worker, state, at) VALUES (?, ?, ?, ?, 'submitted', ?)
@@ -33,8 +34,9 @@ _SUBMITTED = """
     INSERT INTO submission (run, unit, assignment, visit, worker, inbox, epoch, seq, receipt, status,
                             submitted_at, duration_s, answers, signals, bundle, late, version)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"""
-_WORKED = "UPDATE visit SET submissions = submissions + 1 WHERE id = ?"
-_BACK = "UPDATE visit SET state = 'left' WHERE id = ? AND state = 'empty'"
+_WORKED = """
+    UPDATE visit SET submissions = submissions + 1, state = CASE state WHEN 'empty' THEN 'left' ELSE state END
+    WHERE id = ?"""  # one that had ended with nothing has something to be paid for now
 _ENDED = "UPDATE assignment SET state = ? WHERE id = ? AND state = 'held'"
 _FREED = "UPDATE unit SET state = 'open', assignment = NULL, run = NULL WHERE id = ? AND assignment = ? AND state = 'assigned'"
 _LEFT = """
@@ -97,8 +99,6 @@ class Effects:
             ),
         )  # fmt: skip
         self._execute(_WORKED, (body.visit,))
-        if late:  # its visit may have ended with nothing: now there is something to pay
-            self._execute(_BACK, (body.visit,))
         return True
 
     def _stored(self, body: Submitted) -> bool:

@@ -32,10 +32,9 @@ class Events(Subject):
         with self._database.writing() as db:
             row = self._run_row(db, run)
             have = self._cursor_row(db, run)
-            if have is not None and have.inbox != cursor.inbox:
-                _abandon(db, run)
             if have is None or (have.inbox, have.epoch) != (cursor.inbox, cursor.epoch):
-                forget_offers(db, row.generation_id)
+                _abandon(db, run)
+                forget_offers(db, row.generation_id, withdraw=have is not None and have.inbox == cursor.inbox)
                 tally_anew(db, row.generation_id)
             _move_cursor(db, run, cursor)
 
@@ -128,27 +127,28 @@ def _quarantine(db: peewee.Database, run: RunId, inbox: Cursor, entry: Event | U
     ).execute(db)
 
 
-def forget_offers(db: peewee.Database, generation: int) -> None:
-    """Another inbox (or a cut one) knows of no offer. Units that are done need none there."""
+def forget_offers(db: peewee.Database, generation: int, *, withdraw: bool = False) -> None:
+    """It is not known what the inbox offers: open units are due again, the others are not. One that was cut or restored
+    may still have those others open: there they are to be withdrawn (what it has not, it ignores)."""
     db.execute_sql(
-        "UPDATE unit SET withdraw = 0, offered = CASE WHEN state IN ('submitted', 'approved') THEN attempt ELSE 0 END "
-        "WHERE generation = ?",
-        (generation,),
+        "UPDATE unit SET offered = CASE WHEN state IN ('open', 'assigned') THEN 0 ELSE attempt END, "
+        "withdraw = ? AND state NOT IN ('open', 'assigned') WHERE generation = ?",
+        (withdraw, generation),
     )
 
 
 def _abandon(db: peewee.Database, run: RunId) -> None:
-    """The run's inbox is gone with its holds and open visits: units are open again, visits have ended."""
+    """The run's inbox may be gone with its holds and open visits: units are open again, visits have ended (no event
+    says why: no reason). What an inbox still has it tells again, and that brings them back."""
     db.execute_sql(
-        "UPDATE assignment SET state = 'expired' "
-        "WHERE state = 'held' AND visit IN (SELECT id FROM visit WHERE run = ?)",
+        "UPDATE assignment SET state = 'lost' WHERE state = 'held' AND visit IN (SELECT id FROM visit WHERE run = ?)",
         (run,),
     )
     db.execute_sql(
         "UPDATE unit SET state = 'open', assignment = NULL, run = NULL WHERE run = ? AND state = 'assigned'", (run,)
     )
     db.execute_sql(
-        "UPDATE visit SET state = CASE WHEN submissions > 0 THEN 'left' ELSE 'empty' END, reason = 'closed', "
+        "UPDATE visit SET state = CASE WHEN submissions > 0 THEN 'left' ELSE 'empty' END, "
         "ended_at = arrived_at WHERE run = ? AND state = 'active'",
         (run,),
     )

@@ -122,7 +122,7 @@ class Visit(Table):
     submissions = peewee.IntegerField(default=0)
     arrived_at = peewee.TextField()
     ended_at = peewee.TextField(null=True)
-    reason = peewee.TextField(null=True)
+    reason = peewee.TextField(null=True)  # None: it has not ended, or with its inbox
 
     class Meta:
         indexes = ((("run", "state", "ended_at"), False),)
@@ -133,7 +133,7 @@ class Assignment(Table):
     unit = peewee.ForeignKeyField(Unit, column_name="unit", lazy_load=False, index=False)
     visit = peewee.ForeignKeyField(Visit, column_name="visit", lazy_load=False, index=False)
     worker = peewee.TextField()
-    state = peewee.TextField()  # held, submitted, returned, expired
+    state = peewee.TextField()  # held, submitted, returned, expired, lost
     at = peewee.TextField()
 
 

@@ -154,9 +154,9 @@ def _move_unit(db: peewee.Database, row: tables.Submission, verdict: Verdict) ->
     this = tables.Unit.id == unit.id
     if verdict is not Verdict.APPROVE:
         if counts:
-            tables.Unit.update(state="open", attempt=unit.attempt + 1, assignment=None, run=None).where(this).execute(
-                db
-            )
+            tables.Unit.update(state="open", attempt=unit.attempt + 1, withdraw=False, assignment=None, run=None).where(
+                this
+            ).execute(db)
         return verdict.status
     if counts:
         tables.Unit.update(state="approved").where(this).execute(db)

@@ -36,6 +36,7 @@ from crowdstack.model import (
     UnitId,
     UnitState,
     Verdict,
+    VisitCounts,
     VisitId,
     WorkerId,
 )
@@ -140,6 +141,16 @@ class Inbox:
         self.answer(hold, answers)
         self.leave(hold)
         return hold
+
+
+def told_again(inbox: Inbox, upto: int) -> Inbox:
+    """The same inbox in its next epoch, cut after event `upto` of this one; it tells again what it has."""
+    again = Inbox(inbox.store, inbox.run, inbox.name, inbox.epoch + 1, inbox.seq)
+    for event in inbox.events[:upto]:
+        assert isinstance(event, Event)
+        again.say(event.kind, event.body, receipt=event.receipt)
+    again.deliver(again=True)
+    return again
 
 
 def started(store: Store, *names: str, repeats: int = 1) -> tuple[Run, Inbox, list[UnitId]]:
@@ -492,6 +503,98 @@ class StoreContract:
         assert store.visit_counts(run.id).active == 0
         assert sorted(offered(store, run)) == sorted(units[1:])
         assert store.offers(run.id) == (3, 3)
+
+    def test_a_restored_inbox_is_told_to_drop_what_is_done_or_dropped(self, store: Store) -> None:
+        run, inbox, units = started(store, "a", "b", "c", "d")
+        inbox.work(units[0], "ann")
+        approved = inbox.work(units[1], "bo")
+        inbox.deliver()
+        judge(store, approved, Verdict.APPROVE)
+        open_run(store, "a", "b", "d")
+        offered(store, run)
+        told_again(inbox, 0)
+        wanted, confirmed = store.offers(run.id)
+        assert wanted != confirmed
+        _, due, drop = store.unoffered(run.id, 10)
+        assert ([unit.unit for unit in due], sorted(drop)) == ([units[3]], sorted(units[:3]))
+        store.mark_offered(run.id, due, drop)
+        assert store.offers(run.id) == (3, 3)
+        assert store.unit_counts(run.id) == store.recount(run.id)
+
+    def test_a_unit_that_is_to_be_done_again_is_not_withdrawn_from_a_restored_inbox(self, store: Store) -> None:
+        run, inbox, units = started(store, "a")
+        hold = inbox.work(units[0], "ann")
+        inbox.deliver()
+        told_again(inbox, 0)
+        judge(store, hold, Verdict.EXCLUDE)
+        _, (unit,), drop = store.unoffered(run.id, 10)
+        assert (unit.unit, unit.attempt, drop) == (hold.unit, 2, [])
+
+    def test_an_item_that_comes_back_done_is_not_offered_to_another_inbox(self, store: Store) -> None:
+        run, inbox, units = started(store, "a", "b")
+        inbox.work(units[0], "ann")
+        inbox.deliver()
+        open_run(store, "b")
+        Inbox(store, run, name="second-second-second")
+        open_run(store, "a", "b")
+        assert offered(store, run) == [units[1]]
+
+    def test_holds_and_visits_that_the_inbox_lost_have_ended_and_those_it_has_go_on(self, store: Store) -> None:
+        run, inbox, units = started(store, "a", "b", "c", "d", "e")
+        paid = inbox.work(units[0], "ann")
+        kept = inbox.hold(units[1], "bo")
+        inbox.arrive("eve")
+        cut = inbox.seq
+        inbox.hold(units[2], "cy")
+        unheard = inbox.hold(units[3], "dee")
+        inbox.answer(unheard)
+        inbox.deliver()
+        settle(store, run, paid)
+        again = told_again(inbox, cut)
+        states = [state_of(store, run, unit).value for unit in units]
+        assert states == ["submitted", "assigned", "open", "submitted", "open"]
+        assert store.visit_counts(run.id) == VisitCounts(paid=1, active=2, left=1, empty=1)
+        assert [ended.visit for ended in store.ended_visits(run.id, 10)] == [unheard.visit]
+        assert store.unit_counts(run.id) == store.recount(run.id)
+        again.answer(kept)
+        again.leave(kept)
+        again.deliver()
+        assert state_of(store, run, units[1]) is UnitState.SUBMITTED
+        assert store.visit_counts(run.id) == VisitCounts(paid=1, active=1, left=2, empty=1)
+
+    def test_an_inbox_that_lost_nothing_changes_nothing_by_telling_again(self, store: Store) -> None:
+        run, inbox, units = started(store, "a", "b", "c", "d")
+        paid = inbox.work(units[0], "ann")
+        expired = inbox.hold(units[1], "bo")
+        inbox.end(expired, EventKind.EXPIRED)
+        inbox.leave(expired, submissions=0)
+        inbox.hold(units[1], "cy")
+        twice = inbox.work(units[2], "dee")
+        open_visit = inbox.hold(units[3], "eve")
+        inbox.answer(open_visit)
+        inbox.deliver()
+        settle(store, run, paid)
+        judge(store, twice, Verdict.EXCLUDE)
+        offered(store, run)
+        before = store.unit_counts(run.id), store.visit_counts(run.id), store.units(run.id)
+        told_again(inbox, inbox.seq)
+        assert (store.unit_counts(run.id), store.visit_counts(run.id), store.units(run.id)) == before
+        assert store.unit_counts(run.id) == store.recount(run.id)
+        offered(store, run)
+        assert store.offers(run.id) == (5, 5)
+
+    def test_answers_in_a_visit_whose_end_the_inbox_lost_are_still_paid(self, store: Store) -> None:
+        run, inbox, units = started(store, "a")
+        hold = inbox.hold(units[0], "ann")
+        cut = inbox.seq
+        inbox.end(hold, EventKind.EXPIRED)
+        inbox.leave(hold, submissions=0)
+        inbox.deliver()
+        again = told_again(inbox, cut)
+        again.answer(hold)
+        again.deliver()
+        assert state_of(store, run, units[0]) is UnitState.SUBMITTED
+        assert [ended.visit for ended in store.ended_visits(run.id, 10)] == [hold.visit]
 
     def test_drained_is_remembered(self, store: Store) -> None:
         run, inbox, _ = started(store)

@@ -23,7 +23,19 @@ from crowdstack.model import (
 )
 from crowdstack.store import tables
 from crowdstack.store.store import PeeweeStore
-from tests.contracts.store import CENTS, NOW, TASK, Inbox, items, list_places, offered, open_run, settle, started
+from tests.contracts.store import (
+    CENTS,
+    NOW,
+    TASK,
+    Inbox,
+    items,
+    list_places,
+    offered,
+    open_run,
+    settle,
+    started,
+    told_again,
+)
 
 _WORKERS = st.sampled_from(["ann", "bo", "cy", "dee"])
 _NUMBER = st.integers(0, 10_000)
@@ -76,13 +88,9 @@ class Histories(RuleBasedStateMachine):
     def events_arrive(self) -> None:
         self.inbox.deliver()
 
-    @rule()
-    def the_inbox_starts_a_new_epoch_and_tells_all_again(self) -> None:
-        told = self.inbox.events
-        self.inbox = Inbox(self.store, self.run, self.inbox.name, self.inbox.epoch + 1, self.inbox.seq + 10)
-        for event in told:
-            self.inbox.say(event.kind, event.body, receipt=event.receipt)  # type: ignore[union-attr]
-        self.inbox.deliver(again=True)
+    @rule(lost=st.integers(0, 5))
+    def the_inbox_starts_a_new_epoch_and_tells_again_what_it_has(self, lost: int) -> None:
+        self.inbox = told_again(self.inbox, max(0, len(self.inbox.events) - lost))
 
     @rule()
     def the_server_is_told_of_units(self) -> None:
