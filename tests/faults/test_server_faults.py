@@ -25,6 +25,17 @@ def reconciler(origin: str) -> ControlClient:
     return ControlClient(origin, derive(ROOT, RUN, "control"), "store-0000000000000")
 
 
+async def leave(client: ControlClient, page: Page) -> None:
+    """Both connections are over, to their last word."""
+    socket = client._socket
+    assert socket is not None
+    await client.close()
+    while await asyncio.wait_for(socket.read_message(), 10) is not None:
+        pass
+    page.close()
+    await page.closed()
+
+
 async def heard(client: ControlClient) -> tuple[Cursor, dict[int, object]]:
     """Everything the server has to tell: the cursor after it, and answers by receipt."""
     batch, answers = await client.next_batch(5), {}
@@ -68,13 +79,11 @@ def test_a_log_that_lost_its_end_is_noticed_and_what_was_stored_stays_true(
         page = await Page.of(origin, "ann")
         for answers in LABELS.values():
             assert isinstance(await page.submit((await page.take()).assignment, answers), frames.Accepted)
-        page.close()
         client = reconciler(origin)
         await client.connect(None)
-        try:
-            return await heard(client)
-        finally:
-            await client.close()
+        found = await heard(client)
+        await leave(client, page)
+        return found
 
     async def after(stored: Cursor, known: dict[int, object]) -> None:
         await listening(tmp_path)
@@ -91,8 +100,7 @@ def test_a_log_that_lost_its_end_is_noticed_and_what_was_stored_stays_true(
         accepted = await page.submit((await page.take()).assignment, {"label": "no"})
         assert isinstance(accepted, frames.Accepted)
         assert accepted.receipt > cursor.seq
-        page.close()
-        await client.close()
+        await leave(client, page)
 
     with process(tmp_path, port) as child:
         stored, known = asyncio.run(work())
@@ -131,6 +139,7 @@ def test_with_its_open_files_used_up_it_turns_others_away_and_goes_on_with_those
         await asyncio.gather(*(writer.wait_closed() for _, writer in dialled), return_exceptions=True)
         assert isinstance(await page.submit((await page.take()).assignment, {"label": "no"}), frames.Accepted)
         page.close()
+        await page.closed()
 
     few = ["sh", "-c", 'ulimit -n 256; exec "$@"', "sh"]
     with process(tmp_path, port, under=few) as child:
