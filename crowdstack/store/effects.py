@@ -24,12 +24,18 @@ _ASSIGNED = """
     INSERT INTO assignment (id, unit, visit, worker, state, at) VALUES (?, ?, ?, ?, 'held', ?)
     ON CONFLICT (id) DO UPDATE SET state = 'held' WHERE state = 'lost'"""
 _HELD = "UPDATE unit SET state = 'assigned', assignment = ?, run = ? WHERE id = ? AND state IN ('open', 'assigned')"
+_STORED = "SELECT 1 FROM submission WHERE assignment = ?"
 _ANSWERED = """
     INSERT INTO assignment (id, unit, visit, worker, state, at) VALUES (?, ?, ?, ?, 'submitted', ?)
     ON CONFLICT (id) DO UPDATE SET state = 'submitted'"""
 _DONE = """
     UPDATE unit SET state = 'submitted', assignment = ?, run = ?, offered = attempt
     WHERE id = ? AND state IN ('open', 'assigned')"""  # an offer that was still due is not made any more
+# The visit is rejected at the provider, or being so: no answer in it can be paid any more, so none counts.
+_REJECTED = "SELECT 1 FROM intent WHERE run = ? AND key = 'reject:' || ? AND state <> 'refused'"
+_AGAIN = """
+    UPDATE unit SET state = 'open', attempt = attempt + 1, assignment = NULL, run = NULL
+    WHERE id = ? AND state IN ('open', 'assigned')"""  # the server takes it for done
 _SUBMITTED = """
     INSERT INTO submission (run, unit, assignment, visit, worker, inbox, epoch, seq, receipt, status,
                             submitted_at, duration_s, answers, signals, bundle, late, version)
@@ -83,12 +89,15 @@ class Effects:
         return self._changed(_ARRIVED, (visit, self._run, worker, study, at))
 
     def _submitted(self, event: Event, body: Submitted, at: str) -> bool:
-        if self._again and self._stored(body):
+        if self._again and self._found(_STORED, (body.assignment,)):
             return False
         late = body.late or event.kind is EventKind.LATE
         self._arrived(body.visit, body.worker, at)
         self._execute(_ANSWERED, (body.assignment, body.unit, body.visit, body.worker, at))
-        counts = body.counts and self._changed(_DONE, (body.assignment, self._run, body.unit))
+        unpaid = body.counts and self._found(_REJECTED, (self._run, body.visit))
+        if unpaid:
+            self._execute(_AGAIN, (body.unit,))
+        counts = body.counts and not unpaid and self._changed(_DONE, (body.assignment, self._run, body.unit))
         self._execute(
             _SUBMITTED,
             (
@@ -101,9 +110,8 @@ class Effects:
         self._execute(_WORKED, (body.visit,))
         return True
 
-    def _stored(self, body: Submitted) -> bool:
-        found = self._execute("SELECT 1 FROM submission WHERE assignment = ?", (body.assignment,))
-        return found.fetchone() is not None
+    def _found(self, sql: str, values: tuple[object, ...]) -> bool:
+        return self._execute(sql, values).fetchone() is not None
 
     def _changed(self, sql: str, values: tuple[object, ...]) -> bool:
         return bool(self._execute(sql, values).rowcount)

@@ -726,6 +726,33 @@ class StoreContract:
         with pytest.raises(Refused):
             judge(store, hold, Verdict.APPROVE)
 
+    @pytest.mark.parametrize("done", [True, False], ids=["rejected", "being rejected"])
+    def test_a_late_answer_of_a_rejected_visit_is_surplus_and_its_unit_is_offered_again(
+        self, store: Store, done: bool
+    ) -> None:
+        run, inbox, units = started(store, "a", "b")
+        late = inbox.hold(units[0], "ann")
+        inbox.end(late, EventKind.EXPIRED)
+        other = inbox.hold(units[1], "ann", late.visit)
+        inbox.answer(other)
+        inbox.leave(other)
+        inbox.deliver()
+        judge(store, other, Verdict.REJECT)
+        offered(store, run)
+        if done:
+            settle(store, run, other, "reject")
+        else:
+            draft = IntentDraft(key=f"reject:{other.visit}", kind="reject", body={})
+            store.record_intents(run.id, [draft], budget=None, now=NOW)
+        inbox.answer(late, late=True)
+        inbox.deliver()
+        assert submission(store, late).status is SubmissionStatus.SURPLUS
+        counts = store.unit_counts(run.id)
+        assert (counts.submitted, counts.open, counts.surplus) == (0, 2, 1)
+        assert counts == store.recount(run.id)
+        (item,), (unit,), _ = store.unoffered(run.id, 10)  # the server took it for done
+        assert (unit.unit, unit.attempt, item.done_by) == (units[0], 2, ("ann",))
+
     # ------------------------------------------------------------------------------------------------ money
 
     def test_listed_places_are_owed_until_they_are_paid(self, store: Store) -> None:
