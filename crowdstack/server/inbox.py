@@ -80,6 +80,7 @@ class Inbox:
         self._waiting: deque[tuple[Change, asyncio.Future[bool]]] = deque()
         self._acts: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
         self._closed = False
+        self.stuck = False  # the disk did not take the last group; tried again after the next look at it
         self._busy = False  # a commit is under way, or scheduled
         self._thread = ThreadPoolExecutor(1, "inbox")
         self._write, self._read = _open(path)
@@ -244,6 +245,7 @@ class Inbox:
             self._commit_next()
             return
         log.error("nothing can be kept now: %s: %s", self.path, fault)
+        self.stuck = True
         self._lost(group)
         self._commit_next()
 
@@ -273,7 +275,8 @@ class Inbox:
         return found.f_bavail * found.f_frsize
 
     def watch_disk(self) -> int:
-        """Free bytes; the ballast is laid in again when there is room."""
+        """Free bytes; the ballast is laid in again when there is room, and what was stuck is tried again."""
+        self.stuck = False
         self._keep_ballast()
         return self.free_disk()
 

@@ -62,6 +62,7 @@ class Desk:
     settings: Settings
     pool: Pool
     waiting: Callable[[], int]  # changes on their way to the disk
+    stuck: Callable[[], bool]  # the disk takes nothing now: decide nothing
 
 
 @dataclass(slots=True)
@@ -79,10 +80,12 @@ class Session:
         if visit is None:
             return Reply(Error(code="hello_first", message="say hello first"))
         visit.heard = now.mono
+        if self.desk.stuck():
+            return Reply(_busy(frame))
         if isinstance(frame, Submit):
             return self._submit(frame, now)
         if isinstance(frame, Next):
-            return self._next(visit, now)
+            return self._next(frame, visit, now)
         return self._return(frame, now)
 
     # -------------------------------------------------------------------------------------------- hello
@@ -96,13 +99,14 @@ class Session:
         claims = self._claims(frame, now.wall.timestamp())
         if claims is None:
             return Reply(Error(code="forbidden", message="this link is not valid"), close=LINK_REFUSED)
-        pool = self.desk.pool
+        pool, busy = self.desk.pool, _busy(frame)
         visit: Visit | No | None = pool.visits.get(claims.get("visit", ""))
         if visit is not None:
             change = Change(now.wall)
+        elif self.desk.stuck():
+            return Keep(Change(now.wall), lambda: busy, busy)
         else:
             visit, change = pool.arrive(claims["worker"], claims["study"], now)
-        busy = Busy(of="hello", retry_s=RETRY_S)
         if isinstance(visit, No):
             refusal = self._no(visit)
             return Keep(change, lambda: refusal, busy)
@@ -149,12 +153,12 @@ class Session:
 
     # -------------------------------------------------------------------------------------------- work
 
-    def _next(self, visit: Visit, now: Now) -> Reply | Keep:
+    def _next(self, frame: Next, visit: Visit, now: Now) -> Reply | Keep:
         if not self._current(self.bundle):  # the bundle changed under an open page: between two units it may reload
             return Reply(Reload())
         found, change = self.desk.pool.next(visit, now)
         answer = self._no(found) if isinstance(found, No) else self._assigned(found, visit, now)
-        return Keep(change, lambda: answer, Busy(of="next", retry_s=RETRY_S))
+        return Keep(change, lambda: answer, _busy(frame))
 
     def _assigned(self, hold: Hold, visit: Visit, now: Now) -> Assigned:
         remaining_s = round(max(0.0, hold.expires - now.mono), 1)
@@ -171,7 +175,7 @@ class Session:
     def _submit(self, frame: Submit, now: Now) -> Reply | Keep:
         desk = self.desk
         if desk.waiting() >= desk.settings.config.limits.waiting_submits:
-            return Reply(Busy(of="submit", retry_s=RETRY_S, assignment=frame.assignment))
+            return Reply(_busy(frame))
         hold = desk.pool.asked(frame, self.worker, now)
         if isinstance(hold, Fault):
             return Reply(Error(code=hold.code, message=hold.message, assignment=frame.assignment))
@@ -185,17 +189,22 @@ class Session:
             assert hold.receipt is not None  # `Pool` sets it before anybody is told
             return Accepted(assignment=frame.assignment, nonce=frame.nonce, receipt=hold.receipt, late=hold.late)
 
-        return Keep(change, answer, Busy(of="submit", retry_s=RETRY_S, assignment=frame.assignment))
+        return Keep(change, answer, _busy(frame))
 
     def _return(self, frame: Return, now: Now) -> Reply | Keep:
         hold, change = self.desk.pool.give_back(frame.assignment, self.worker, now)
         if isinstance(hold, Fault):
             return Reply(Error(code=hold.code, message=hold.message, assignment=frame.assignment))
         answer = Returned(assignment=frame.assignment)
-        return Keep(change, lambda: answer, Busy(of="return", retry_s=RETRY_S, assignment=frame.assignment))
+        return Keep(change, lambda: answer, _busy(frame))
 
     def _no(self, answer: No) -> Wait | Done:
         if answer.reason is None:
             # Sooner than a silent visit is over, so that who waits as told keeps its place.
             return Wait(retry_s=min(_WAIT_S, self.desk.settings.config.timeout_s / 3))
         return Done(reason=answer.reason, completion={"message": self.desk.settings.config.completion})
+
+
+def _busy(frame: FromWorker) -> Busy:
+    assignment = frame.assignment if isinstance(frame, (Submit, Return)) else None
+    return Busy(of=type(frame).__name__.lower(), retry_s=RETRY_S, assignment=assignment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -309,3 +310,34 @@ def test_items_are_weighed_as_they_travel_whatever_they_are_written_in(tmp_path:
         assert len(server.desk.pool.units) == 20
 
     play(tmp_path, story, units=0)
+
+
+def test_on_a_full_disk_nothing_is_decided_until_it_was_looked_at_again(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        server._ticking.cancel()
+        ann, inbox = await Page.of(server.origin, "ann"), server.inbox
+        unit = await ann.take()
+        sound, lost, losses = inbox._put, inbox.on_lost, []
+
+        def full(*_: object) -> Any:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        def count() -> None:
+            losses.append(1)
+            lost()
+
+        inbox._put, inbox.on_lost = full, count  # type: ignore[method-assign]
+        busy = frames.Busy(of="submit", retry_s=2.0, assignment=unit.assignment)
+        for _ in range(5):
+            assert await ann.submit(unit.assignment, {"label": "yes"}) == busy
+        bob = await Page.open(server.origin)
+        assert await bob.hello(link(server.origin, "bob")) == frames.Busy(of="hello", retry_s=2.0)
+        assert losses == [1]  # memory is read again once, not for each who asks
+        inbox._put = sound  # type: ignore[method-assign]
+        inbox.watch_disk()
+        assert isinstance(await ann.submit(unit.assignment, {"label": "yes"}), frames.Accepted)
+        assert isinstance(await bob.hello(link(server.origin, "bob")), frames.Welcome)
+        for page in (ann, bob):
+            page.close()
+
+    play(tmp_path, story)

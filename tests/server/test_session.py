@@ -58,7 +58,7 @@ class Conversation(RuleBasedStateMachine):
         self.pool = Pool(self._settings.terms, self.inbox.assignment)
         self.inbox.on_lost = lambda: self.pool.load(self.inbox.snapshot(), self.now)
         self.inbox.on_lost()
-        desk = Desk(self._settings, self.pool, lambda: 0)
+        desk = Desk(self._settings, self.pool, lambda: 0, lambda: self.inbox.stuck)
         self.tabs = {(worker, tab): Session(desk) for worker in WORKERS for tab in range(2)}
 
     def _keep(self, change: Change) -> bool:
@@ -167,8 +167,9 @@ class Conversation(RuleBasedStateMachine):
             if event.kind in kinds
         }
         assert logged == self.receipts
-        counted = [event.body.unit for event in events if event.kind in kinds and event.body.counts]  # type: ignore[union-attr]
-        assert len(counted) == len(set(counted))
+        counted = [event.body for event in events if event.kind in kinds and event.body.counts]  # type: ignore[union-attr]
+        assert len(counted) == len({body.unit for body in counted})  # type: ignore[union-attr]
+        assert len(counted) == len({(body.worker, body.unit[:2]) for body in counted})  # type: ignore[union-attr]
 
     def teardown(self) -> None:
         self._loop.run_until_complete(self.inbox.close())
