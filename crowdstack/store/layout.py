@@ -19,14 +19,14 @@ from crowdstack.store.database import many
 _NEW_UNIT = """
     INSERT INTO unit (id, generation, item, repeat, state, attempt, offered, withdraw, offered_to)
     VALUES (?, ?, ?, ?, 'open', 1, 0, 0, ?)"""
-_DROP = "UPDATE unit SET state = 'dropped', withdraw = (offered > 0 AND state IN ('open', 'assigned')) WHERE id = ?"
+_DROP = "UPDATE unit SET state = 'dropped', withdraw = withdraw OR state IN ('open', 'assigned') WHERE id = ?"
 # What a dropped unit was: done if the submission it names still counts; else open, and offered anew.
 _REVIVE = """
-    UPDATE unit SET withdraw = 0, state = COALESCE(
+    UPDATE unit SET state = COALESCE(
         (SELECT status FROM submission WHERE assignment = unit.assignment AND status IN ('submitted', 'approved')), 'open')
     WHERE id = ?"""
 _OFFER_ANEW = """
-    UPDATE unit SET assignment = NULL, run = NULL, attempt = attempt + (offered > 0)
+    UPDATE unit SET withdraw = 0, assignment = NULL, run = NULL, attempt = attempt + 1
     WHERE id = ? AND state = 'open'"""
 
 

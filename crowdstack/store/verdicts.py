@@ -168,8 +168,7 @@ def _move_unit(db: peewee.Database, row: tables.Submission, verdict: Verdict) ->
         return SubmissionStatus.SURPLUS
     # Offered again meanwhile, and now done after all: the server is told to take the offer back.
     tables.Unit.update(
-        state="approved", assignment=row.assignment_id, run=row.run_id, offered=unit.attempt,
-        withdraw=unit.offered == unit.attempt,
+        state="approved", assignment=row.assignment_id, run=row.run_id, offered=unit.attempt, withdraw=True,
     ).where(this).execute(db)  # fmt: skip
     return SubmissionStatus.APPROVED
 

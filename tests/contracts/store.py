@@ -349,6 +349,18 @@ class StoreContract:
         store.mark_offered(run.id, units, drop)
         assert store.offers(run.id) == (1, 0)
 
+    def test_an_item_removed_before_its_new_data_was_told_is_withdrawn_and_comes_back_as_another_offer(
+        self, store: Store
+    ) -> None:
+        run, _, units = started(store, "a", "b")
+        open_run(store, "a", "b", data="new")
+        open_run(store, "a", data="new")
+        _, _, drop = store.unoffered(run.id, 10)
+        assert drop == [units[1]]
+        open_run(store, "a", "b", data="new")
+        _, due, drop = store.unoffered(run.id, 10)
+        assert ({unit.unit: unit.attempt for unit in due}, drop) == ({units[0]: 1, units[1]: 2}, [])
+
     # ------------------------------------------------------------------------------------------------ events
 
     def test_a_submission_is_stored_with_all_that_was_said(self, store: Store) -> None:
@@ -529,6 +541,20 @@ class StoreContract:
         judge(store, hold, Verdict.EXCLUDE)
         _, (unit,), drop = store.unoffered(run.id, 10)
         assert (unit.unit, unit.attempt, drop) == (hold.unit, 2, [])
+
+    def test_what_is_done_by_the_time_a_restored_inbox_is_told_is_withdrawn_there(self, store: Store) -> None:
+        run, inbox, units = started(store, "a", "b")
+        first = inbox.work(units[0], "ann")
+        inbox.work(units[1], "bo")
+        inbox.deliver()
+        judge(store, first, Verdict.EXCLUDE)
+        offered(store, run)
+        told_again(inbox, 0)
+        judge(store, first, Verdict.APPROVE)
+        open_run(store, "a")
+        open_run(store, "a", "b")
+        _, due, drop = store.unoffered(run.id, 10)
+        assert (due, sorted(drop)) == ([], sorted(units))
 
     def test_an_item_that_comes_back_done_is_not_offered_to_another_inbox(self, store: Store) -> None:
         run, inbox, units = started(store, "a", "b")
