@@ -327,7 +327,8 @@ class Store(Protocol):
     # events
     def cursor(self, run: RunId) -> Cursor | None: ...
     def adopt_inbox(self, run: RunId, cursor: Cursor) -> None:
-        """Go on with another inbox or epoch: the cursor moves there; a new inbox id means nothing is offered there yet."""
+        """Go on with another inbox or epoch: the cursor moves there. What it offers and who is inside is not known: open
+        visits and holds have ended unless it tells of them again, all offers and withdrawals are due."""
 
     def keep(self, run: RunId, batch: Batch) -> int:
         """Store a batch and move the cursor, both or neither; how many were new. Heard again is no news, a gap raises Gap
