@@ -47,6 +47,7 @@ from crowdstack.wire.stack import CONFIG_KEY, StackInputs
 if TYPE_CHECKING:
     from crowdstack.spec import Spec
 
+STARTS = 3  # tries to start a reconciler that ends at once
 START_S = 20.0  # within this a reconciler has taken its run, or its log says why not
 
 
@@ -197,15 +198,18 @@ class Project:
             return
         private_folder(folder.root)
         arguments = ["-m", "crowdstack", "reconcile", "--state", str(self.folder.root), "--run", run.id]
-        child = process.spawn_detached(arguments, log=folder.loop_log, folder=folder.root)
-        for _ in process.polls(START_S):
-            process.reap()
-            if _runs(folder.loop_process) or self.store.run(run.id).closed_at is not None:
-                return
-            if not process.alive(child):
-                tail = folder.loop_log.read_text(errors="replace")[-1000:]
-                raise Refused("the reconciler ended at its start", where=str(folder.loop_log), why=tail.strip())
-        raise TimedOut("the reconciler did not start", where=str(folder.loop_log))
+        for _ in range(STARTS):
+            child = process.spawn_detached(arguments, log=folder.loop_log, folder=folder.root)
+            for _ in process.polls(START_S):
+                process.reap()
+                if _runs(folder.loop_process) or self.store.run(run.id).closed_at is not None:
+                    return
+                if not process.alive(child):
+                    break  # killed at its start, or it had a reason
+            else:
+                raise TimedOut("the reconciler did not start", where=str(folder.loop_log))
+        tail = folder.loop_log.read_text(errors="replace")[-1000:]
+        raise Refused("the reconciler ended at its start", where=str(folder.loop_log), why=tail.strip())
 
     # ------------------------------------------------------------------------------------------ looking
 
