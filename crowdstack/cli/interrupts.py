@@ -5,15 +5,22 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 import time
 from types import FrameType, TracebackType
 
+GRACE_S = 5.0
+CANCELLED = 8  # the exit code of errors.Cancelled
+
 
 class Interrupts:
-    """While entered, the first Ctrl-C sets `asked` and prints `notice`; the second raises KeyboardInterrupt."""
+    """While entered, the first Ctrl-C sets `asked` and prints `notice`; the second raises KeyboardInterrupt, and if that
+    does not end the command within GRACE_S, the process ends: state and store can be cut off at any instant."""
 
     def __init__(self, notice: str) -> None:
         self.asked = False
+        self._last = threading.Timer(GRACE_S, os._exit, (CANCELLED,))
+        self._last.daemon = True
         self._notice = f"\n{notice}\n".encode()
 
     def __enter__(self) -> Interrupts:
@@ -24,12 +31,15 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._last.cancel()
         signal.signal(signal.SIGINT, self._before)
         os.close(self._heard)
         os.close(self._tell)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
+            if not self._last.is_alive():
+                self._last.start()
             raise KeyboardInterrupt
         self.asked = True
         os.write(self._tell, b"!")
