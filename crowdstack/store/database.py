@@ -136,7 +136,10 @@ def in_our_words(fault: Exception, path: Path) -> CrowdstackError:
         return Busy("the store is in use by another process", where=str(path), hint="try again in a moment")
     if "full" in text:
         return Busy("the disk is full", where=str(path), why=text, hint="free some space; nothing was half written")
-    if "malformed" in text or "not a database" in text or "disk I/O error" in text:
+    if "disk I/O error" in text:  # SQLite's word for a full disk too, where a file of its own cannot grow
+        hint = "see whether the disk is full or failing; nothing was half written"
+        return Busy("the disk does not take what the store writes", where=str(path), why=text, hint=hint)
+    if "malformed" in text or "not a database" in text:
         return StateMismatch(
             "the store cannot be read",
             where=str(path),
