@@ -21,13 +21,13 @@ from crowdstack.plan.decide import Observed, RestState, target_met
 from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
 from crowdstack.plan.forecast import Line, fold, forecast, journaled
 from crowdstack.ports import Clock, Engine, OnStep, Operation, Program, Provider, Rehearsal, Step, Store
-from crowdstack.spec import Bundle, Spec, build_bundle, held, kept, load_items
+from crowdstack.spec import Bundle, Edits, Spec, build_bundle, held, kept, load_items
 from crowdstack.wire.stack import StackInputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What `up` would do: steps of the engine, changes at the crowd, what people may cost."""
+    """What `up` would do: edits of the live run's spec, steps of the engine, changes at the crowd, what people may cost."""
 
     task: TaskName
     run: RunId  # the run that is, or that would be opened
@@ -36,12 +36,13 @@ class Preview:
     lines: tuple[Line, ...]
     cost: Cost
     target_met: bool
+    edits: tuple[str, ...] = ()  # `field (old -> new)`, in force at once
     notes: tuple[str, ...] = ()
     never_changes: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
-        return bool(self.steps or self.lines)
+        return bool(self.steps or self.lines or self.edits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +181,7 @@ class Deployment:
         """What `up` would do now. Changes nothing. OverBudget when the run must not be started."""
         return self._preview(*self._held(wanted), fresh=fresh)
 
-    def _preview(self, wanted: Wanted, waiting: tuple[str, ...], *, fresh: bool) -> Preview:
+    def _preview(self, wanted: Wanted, edits: Edits, *, fresh: bool) -> Preview:
         stands = self._store.rehearse(**wanted.arguments(fresh=fresh, now=self._clock.now()))
         desired = wanted.desired(stands.run)
         ended = () if stands.new else tuple(self._store.ended_visits(stands.run, limit=10_000))
@@ -194,7 +195,8 @@ class Deployment:
             lines=(),
             cost=cost(desired, observed),
             target_met=met,
-            notes=tuple(f"takes effect with the next run: {path}" for path in waiting),
+            edits=edits.now,
+            notes=tuple(f"takes effect with the next run: {edit}" for edit in edits.next_run),
             never_changes=(f"metadata.name: {desired.task} (another name is another task)",) if stands.new else (),
         )
         if met and stands.new:
@@ -206,8 +208,8 @@ class Deployment:
 
     def up(self, wanted: Wanted, *, fresh: bool = False, on_step: OnStep = ignore) -> Run | None:
         """Blobs, the run, the stack: durable one after the other. None when the target is met and nothing is up."""
-        wanted, waiting = self._held(wanted)
-        plan = self._preview(wanted, waiting, fresh=fresh)
+        wanted, edits = self._held(wanted)
+        plan = self._preview(wanted, edits, fresh=fresh)
         if plan.target_met and plan.new_run:
             return None
         self._stage(wanted.bundle)
@@ -286,13 +288,13 @@ class Deployment:
             started_at=run.opened_at,
         )
 
-    def _held(self, wanted: Wanted) -> tuple[Wanted, tuple[str, ...]]:
-        """What of `wanted` may hold for the live run, and the fields that wait for the next one."""
+    def _held(self, wanted: Wanted) -> tuple[Wanted, Edits]:
+        """What of `wanted` may hold for the live run, and how it differs from what the run goes by."""
         run = self._store.live_run(wanted.spec.name)
         if run is None:
-            return wanted, ()
-        spec, waiting = held(wanted.spec, run.settings["spec"])
-        return (read(spec) if waiting else wanted), waiting
+            return wanted, Edits()
+        spec, edits = held(wanted.spec, run.settings["spec"])
+        return (read(spec) if edits.next_run else wanted), edits
 
     def _observe(self, desired: Desired, stands: Rehearsal, ended: tuple[EndedVisit, ...] = ()) -> Observed:
         gross = self._provider.gross(desired.reward)

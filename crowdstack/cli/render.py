@@ -136,12 +136,13 @@ def step(change: Step) -> str:
 
 
 def preview(plan: Preview) -> str:
-    """The whole preview as text: resources, crowd, what can never be changed later, totals."""
+    """The whole preview as text: edits, resources, crowd, what can never be changed later, totals."""
     steps = [step(change) for change in plan.steps if change.operation is not Operation.SAME]
     crowd = [safe_text(f"{line.sign:<2} {line.text}") for line in plan.lines]
     head = f"{plan.task}: run {plan.run}" + (" (new)" if plan.new_run else "")
     parts = [
         safe_text(head),
+        _section("Spec", [f"~  {safe_text(edit)}" for edit in plan.edits]),
         _section("Stack", steps or ["=  no change"]),
         _section("Crowd", crowd or ["=  no change"]),
         _section("Can never be changed later", [f"!  {safe_text(text)}" for text in plan.never_changes]),
@@ -159,7 +160,7 @@ def totals(plan: Preview) -> str:
     """The last line: how many changes, and what people may cost in all."""
     if plan.target_met and not plan.changes:
         return "The target is already met: nothing to do."
-    signs = [SIGNS[change.operation] for change in plan.steps] + [line.sign for line in plan.lines]
+    signs = [sign for _, sign, _ in preview_records(plan)]
     counted = ", ".join(
         f"{signs.count(sign)} to {verb}"
         for sign, verb in (("+", "create"), ("~", "change"), ("+-", "replace"), ("-", "delete"))
@@ -181,8 +182,9 @@ def preview_data(plan: Preview) -> dict[str, Any]:
 
 def preview_records(plan: Preview) -> list[tuple[str, str, str]]:
     """(part, sign, text) of every line: what ndjson and Markdown print."""
+    edits = [("spec", "~", edit) for edit in plan.edits]
     steps = [("stack", SIGNS[s.operation], step(s)[3:]) for s in plan.steps if s.operation is not Operation.SAME]
-    return steps + [("crowd", line.sign, line.text) for line in plan.lines]
+    return edits + steps + [("crowd", line.sign, line.text) for line in plan.lines]
 
 
 # ---------------------------------------------------------------------------------------------------- status

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,12 +21,19 @@ ANSWERS = {"label": "positive"}
 UNITS = 3
 
 
-def test_a_person_at_work_keeps_unit_link_and_reward_while_the_title_changes(tmp_path: Path) -> None:
-    bots_project(tmp_path, items=UNITS, repeats=1, workers=1)
-    spec = (tmp_path / "task.yaml").read_text()
-    (tmp_path / "task.yaml").write_text(spec.replace("{type: bots, workers: 1, seed: 3}", "{type: human}"))
-    with stage(tmp_path) as here:
+@contextmanager
+def a_person_invited(folder: Path) -> Iterator[Stage]:
+    """A live run of UNITS units; one person has a link."""
+    bots_project(folder, items=UNITS, repeats=1, workers=1)
+    spec = (folder / "task.yaml").read_text()
+    (folder / "task.yaml").write_text(spec.replace("{type: bots, workers: 1, seed: 3}", "{type: human}"))
+    with stage(folder) as here:
         here.run("up", "task.yaml", "--yes", "--detach")
+        yield here
+
+
+def test_a_person_at_work_keeps_unit_link_and_reward_while_the_title_changes(tmp_path: Path) -> None:
+    with a_person_invited(tmp_path) as here:
         asyncio.run(one_person(here))
         wait_until(lambda: here.status()["state"] == "destroyed", within_s=30, what="the end", told=here.logs)
         assert here.status()["spend"] == "0.10 USD"
@@ -61,3 +70,31 @@ async def one_person(here: Stage) -> None:
             unit = await again.take()
     assert isinstance(await again.next(), frames.Done)
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("edit", "line"),
+    [
+        ("budget.max=30 USD", '~  budget (not set -> {"max": "30 USD"})'),
+        ("workers.block=[w1]", '~  workers (not set -> {"block": ["w1"]})'),
+        ("provider.surplus=9", "~  provider.surplus (not set -> 9)"),
+        ("lifecycle.keep=true", '~  lifecycle (not set -> {"keep": true})'),
+    ],
+)
+def test_an_edit_that_only_the_reconciler_goes_by_is_previewed_too(tmp_path: Path, edit: str, line: str) -> None:
+    with a_person_invited(tmp_path) as here:
+        edited = ("task.yaml", "--set", edit)
+        assert "Spec" not in here.run("preview", "task.yaml")
+        assert line in here.run("preview", *edited)
+        here.run("up", *edited, "--yes", "--detach")
+        assert "Spec" not in here.run("preview", *edited)
+
+
+def test_an_item_that_is_taken_out_is_previewed(tmp_path: Path) -> None:
+    with a_person_invited(tmp_path) as here:
+        lines = (tmp_path / "items.csv").read_text().splitlines()
+        (tmp_path / "items.csv").write_text("\n".join(lines[:-1]) + "\n")
+        assert f"+  offer {UNITS - 1} units" in here.run("preview", "task.yaml")
+        here.run("up", "task.yaml", "--yes", "--detach")
+        wait_until(lambda: here.status()["units"]["total"] == UNITS - 1, within_s=10, what="the drop", told=here.logs)
+        assert "offer" not in here.run("preview", "task.yaml")
