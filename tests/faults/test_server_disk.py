@@ -37,12 +37,14 @@ def free_port() -> int:
 
 @contextmanager
 def process(
-    folder: Path, port: int, *, under: list[str] | None = None, **limits: Any
+    folder: Path, port: int, *, under: list[str] | None = None, timeout_s: int = 600, **limits: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server of its own, perhaps under strace; killed at the end."""
     run = folder / "run"
     run.mkdir(mode=0o700, exist_ok=True)
-    write_private(run / "server.json", config(folder / "blobs", port=port, limits=limits).to_bytes())
+    write_private(
+        run / "server.json", config(folder / "blobs", port=port, limits=limits, timeout_s=timeout_s).to_bytes()
+    )
     (run / "server.process.json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "crowdstack.server", "--run-folder", str(run), "--blobs", str(folder / "blobs")]
     with (folder / "server.log").open("ab") as log:
