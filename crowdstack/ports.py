@@ -201,6 +201,9 @@ class Control(Protocol):
     async def release(self, seq: int) -> None:
         """Events up to `seq` are in a backup of the store: the server may delete them."""
 
+    def lease_left_s(self) -> float:
+        """For how long nobody else can lead this run, a time of sleep included; 0 without a connection."""
+
     async def close(self) -> None: ...
 
 

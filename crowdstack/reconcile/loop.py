@@ -14,12 +14,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from crowdstack.errors import Busy, CrowdstackError, InboxRegressed, LockHeld
 from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState, WorkerId
-from crowdstack.plan.actions import Action, Drain, OfferUnits, TearDown, draft
+from crowdstack.plan.actions import Action, Drain, OfferUnits, Spending, TearDown, draft
 from crowdstack.plan.decide import Observed, Rest, RestState, decide
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Control, Crowd, Provider, Store
@@ -36,6 +37,7 @@ _NOTE_S = 1.0
 _REVIVE_S = (2.0, 60.0)  # pause between two attempts to bring the server back: first, longest
 _FAULT_S = (0.1, 5.0)  # pause after a fault: first, longest
 _CHUNK = 500  # units offered at once
+_SPEND_S = 15.0  # left of the lease when more is spent: longer than a request to a provider may take
 
 
 async def reconcile(
@@ -197,6 +199,8 @@ class _Loop:
         """Observe, decide, act once. (the run is gone, something was done)"""
         run, desired, observed = await self._aside(self._look, self._clock.monotonic())
         decision = decide(desired, observed)
+        if not self._may_spend():
+            decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, Spending)))
         await self._tell_blocked(desired)
         await self._tell_places(desired, observed)
         await self._note(decision.rest, observed)
@@ -211,6 +215,7 @@ class _Loop:
                 store=self._store,
                 provider=self._provider,
                 budget=desired.budget,
+                may_spend=self._may_spend,
                 now=self._clock.now(),
             )
         )
@@ -224,7 +229,9 @@ class _Loop:
 
     def _look(self, now: float) -> tuple[Run, Desired, Observed]:
         """What an earlier life left unsent is sent first; then: what is wanted, and what is there."""
-        left = send_recorded(self._run, store=self._store, provider=self._provider, now=self._clock.now())
+        left = send_recorded(
+            self._run, store=self._store, provider=self._provider, may_spend=self._may_spend, now=self._clock.now()
+        )
         self._leave_alone(left, now)
         run = self._store.run(self._run)
         if run.settings != self._settings:  # another `up`: what was refused may be allowed now
@@ -242,6 +249,10 @@ class _Loop:
         if observed.offers[0] == observed.offers[1]:  # the server has confirmed them, whoever made them
             self._finish(self._open_intents(OfferUnits.kind))
         return run, desired, observed
+
+    def _may_spend(self) -> bool:
+        """Whether what is sent now arrives before anybody else can lead this run: a copy of us may just wake up."""
+        return self._control is not None and self._control.lease_left_s() >= _SPEND_S
 
     def _leave_alone(self, refused: Mapping[str, str], now: float) -> None:
         for key, why in refused.items():

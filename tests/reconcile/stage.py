@@ -54,6 +54,7 @@ class Server:
     places: int = 0
     sent: int = 0
     acked: int = 0
+    lease_s: float = 30.0  # left, whenever it is asked for
     line_breaks: int = 0  # how many more times the line breaks after a batch was told
 
     def _answer(self, what: str) -> None:
@@ -120,6 +121,9 @@ class Server:
 
     async def release(self, seq: int) -> None:
         self._answer(f"release {seq}")
+
+    def lease_left_s(self) -> float:
+        return self.lease_s
 
     async def close(self) -> None:
         pass
@@ -214,6 +218,8 @@ class MortalServer:
 
     def __getattr__(self, name: str) -> Any:
         verb, life = getattr(self._server, name), self._life
+        if name == "lease_left_s":
+            return verb
 
         async def called(*arguments: Any, **more: Any) -> Any:
             if name == "close":

@@ -168,6 +168,32 @@ def test_more_than_the_budget_is_never_listed_and_the_run_says_so(stage: Any) ->
     assert here.store.noted(here.run.id)[0] == "budget"
 
 
+def test_nothing_that_costs_more_is_sent_under_a_lease_that_runs_out(stage: Any) -> None:
+    here = stage()
+    here.server.lease_s = 14.9
+    here.live(Life(until=120))
+    assert here.effects() == []
+    assert here.store.open_intents(here.run.id) == [], "what is written down must be sent"
+    here.server.lease_s = 15.0
+    here.live()
+    all_is_well(here)
+
+
+def test_who_wakes_up_between_writing_down_and_sending_waits_for_the_lease(stage: Any) -> None:
+    here = stage()
+
+    def opening() -> bool:
+        return "open" in [intent.kind for intent in here.store.open_intents(here.run.id)]
+
+    here.server.lease_left_s = lambda: 0.0 if opening() else 30.0
+    here.live(Life(until=200))
+    assert opening()
+    assert here.effects() == []
+    here.server.lease_left_s = lambda: 30.0
+    here.live()
+    all_is_well(here)
+
+
 def test_an_excluded_answer_is_paid_and_its_unit_done_by_somebody_else(stage: Any) -> None:
     here = stage(keep=True)
     here.server.people = False

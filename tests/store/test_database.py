@@ -93,6 +93,13 @@ def test_two_stores_on_one_file_see_the_same(store: PeeweeStore) -> None:
     other.close()
 
 
+def test_a_copy_of_the_store_elsewhere_is_another_client_of_the_server(store: PeeweeStore, tmp_path: Path) -> None:
+    store.backup(str(tmp_path / "copy.db"))
+    copy = PeeweeStore(tmp_path / "copy.db")
+    assert copy.client_id() != store.client_id()
+    copy.close()
+
+
 def test_verbs_may_be_called_from_many_threads(store: PeeweeStore) -> None:
     run = open_run(store)
     with ThreadPoolExecutor(8) as pool:
