@@ -211,6 +211,16 @@ class Project:
         tail = folder.loop_log.read_text(errors="replace")[-1000:]
         raise Refused("the reconciler ended at its start", where=str(folder.loop_log), why=tail.strip())
 
+    def settle(self) -> dict[str, str]:
+        """After verdicts: pay or reject the visits of runs that are over. What the provider refused: key -> why."""
+        from crowdstack.reconcile.settle import settle
+
+        refused: dict[str, str] = {}
+        for run in self.store.runs(self.task):
+            if run.closed_at is not None and self.store.visit_counts(run.id).left:
+                refused |= settle(run, store=self.store, provider=self.provider, clock=self.clock)
+        return refused
+
     # ------------------------------------------------------------------------------------------ looking
 
     def status(self) -> Status:

@@ -278,9 +278,7 @@ def leaving(there: Status, *, now: bool) -> str:
     kept = f"=  the store: answers of {there.done} units done, {there.spend} spent (a backup is made first)"
     unjudged = there.units.submitted + there.units.approved - there.done  # none where every submission counts
     if unjudged:
-        gone.append(
-            f"!  {unjudged} units wait for a verdict, and afterwards nobody is paid for them: `crowdstack units ls`"
-        )
+        gone.append(f"!  {unjudged} units wait for a verdict; given later, it still pays: `crowdstack units ls`")
     return "\n".join(
         [
             safe_text(f"{there.task}: run {there.run} is {there.state}; {people}"),

@@ -153,6 +153,8 @@ def _verdict_command(verdict: Verdict, meaning: str) -> click.Command:
             else:
                 chosen = [_one_of(_submissions(project, unit), submission) for unit in unit_ids]
             _judge(project, chosen, verdict, reason)
+            for key, why in project.settle().items():
+                say(render.safe_text(f"! {key} was refused and stays owed: {why}"))
         out(f"{verdict.status.value}: {len(chosen)} submission{'' if len(chosen) == 1 else 's'}")
 
     example = f"crowdstack units {verdict.value} --all"

@@ -149,6 +149,9 @@ class World:
     def resume(self) -> None:
         self.state = "live"
 
+    def settle(self) -> dict[str, str]:
+        return {}
+
     def start_loop(self) -> None:
         self.loop = not self.loop_dies
 

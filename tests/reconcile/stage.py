@@ -147,14 +147,14 @@ class Crowd:
 
 
 class Stage:
-    def __init__(self, folder: Path, *, count: int = 4, **more: Any) -> None:
+    def __init__(self, folder: Path, *, units: int = 4, **more: Any) -> None:
         self.folder = folder
         self.store = PeeweeStore(folder / "store.db")
         self.provider = MockProvider(folder / "mock.db")
         self.clock = FakeClock()
         self.crowd = Crowd()
-        wish = replace(desired(items=count, **more), task=TASK)
-        names = [f"item-{n}" for n in range(count)]
+        wish = replace(desired(items=units, **more), task=TASK)
+        names = [f"item-{n}" for n in range(units)]
         settings = {"desired": wish.to_settings()}
         self.run = self.store.open_run(TASK, settings=settings, items=items(*names), repeats=1, fresh=False, now=NOW)
         self.desired = Desired.from_settings(settings["desired"], run=self.run.id)

@@ -12,8 +12,10 @@ import pytest
 
 from crowdstack.errors import LockHeld
 from crowdstack.model import IntentState, Money, RunState, StudyState, Verdict, WorkerId
+from crowdstack.plan.desired import Count
 from crowdstack.plan.forecast import fold, forecast, journaled
 from crowdstack.reconcile.observe import observe
+from crowdstack.reconcile.settle import settle
 from tests.contracts.store import NOW, TASK, items
 from tests.money.world import Life
 from tests.plan.builders import CENTS_5
@@ -207,6 +209,44 @@ def test_an_excluded_answer_is_paid_and_its_unit_done_by_somebody_else(stage: An
     assert here.store.unit_counts(here.run.id).submitted == 4
     assert here.store.unit_counts(here.run.id).excluded == 1
     assert here.provider.spent() == CENTS_5 * 5
+
+
+def test_verdicts_given_when_the_run_is_over_still_pay_and_reject_once(stage: Any) -> None:
+    here = stage(count=Count.APPROVED)
+    here.live(Life(until=400))
+    here.store.want(here.run.id, RunState.DESTROYED, NOW)
+    here.live()
+    assert here.reached is RunState.DESTROYED
+    assert here.provider.spent() == CENTS_5 * 0
+    assert here.store.exposure(TASK, "USD") == CENTS_5 * 4, "what was promised is owed"
+
+    *paid, bad = [row.submission for row in here.store.submissions(TASK)]
+    for submission in paid:
+        here.store.judge(submission, Verdict.APPROVE, reason="", by="me", version=None, now=NOW)
+    here.store.judge(bad, Verdict.REJECT, reason="empty", by="me", version=None, now=NOW)
+    run = here.store.run(here.run.id)
+    for _ in range(2):
+        assert settle(run, store=here.store, provider=here.provider, clock=here.clock) == {}
+    assert here.provider.spent() == here.store.paid(TASK, "USD") == here.store.exposure(TASK, "USD") == CENTS_5 * 3
+    assert [verb for verb, _ in here.effects()].count("reject") == 1
+    assert here.store.visit_counts(run.id).left == 0
+
+
+def test_what_the_wallet_cannot_pay_afterwards_stays_owed(stage: Any) -> None:
+    here = stage(count=Count.APPROVED)
+    here.live(Life(until=400))
+    here.store.want(here.run.id, RunState.DESTROYED, NOW)
+    here.live()
+    for row in list(here.store.submissions(TASK)):
+        here.store.judge(row.submission, Verdict.APPROVE, reason="", by="me", version=None, now=NOW)
+    here.provider._wallet = lambda: CENTS_5 * 3
+    run = here.store.run(here.run.id)
+    (why,) = settle(run, store=here.store, provider=here.provider, clock=here.clock).values()
+    assert "wallet" in why
+    assert here.store.exposure(TASK, "USD") == CENTS_5 * 4
+    here.provider._wallet = lambda: None
+    assert settle(run, store=here.store, provider=here.provider, clock=here.clock) == {}
+    assert here.provider.spent() == here.store.paid(TASK, "USD") == CENTS_5 * 4
 
 
 def test_a_worker_blocked_while_the_run_is_live_is_told_to_the_server_over_the_same_line(stage: Any) -> None:
