@@ -81,9 +81,13 @@ class Folder:
         """The mock provider's own database: studies, charged visits, wallet."""
         return self.root / "mock.db"
 
+    @property
+    def backups(self) -> Path:
+        return self.root / "backups"
+
     def backup(self, run: str) -> Path:
-        """The store as it was before the run was taken down."""
-        return self.root / "backups" / f"{run}.db"
+        """The store a while ago while the run is live; afterwards as it was before the run was taken down."""
+        return self.backups / f"{run}.db"
 
     def stack(self, task: str) -> Path:
         """Folder of the engine's checkpoint, its lock and backup for one task."""

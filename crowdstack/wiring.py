@@ -12,6 +12,7 @@ import logging
 import os
 import runpy
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
@@ -483,6 +484,21 @@ def stacks(state: Path) -> list[TaskName]:
         return []
     with closing(open_store(folder)) as store:
         return [task for task in store.tasks() if store.live_run(task) is not None]
+
+
+def restore(state: Path) -> tuple[Path, Path | None]:
+    """Put the last backup in the place of a store that is lost or broken, for all tasks of a folder; which one, and
+    where the old store is kept. Reconcilers that have it open are ended first: `up` starts them again."""
+    from crowdstack.store import backups
+
+    folder = Folder(state.resolve())
+    if not folder.backups.is_dir():
+        raise NotFound("there is no backup to put back", where=str(folder.backups))
+    for identity in folder.root.glob("runs/*/reconcile.process.json"):
+        loop = ProcessId.from_json(json.loads(identity.read_bytes()))
+        if process.send_signal(loop, signal.SIGTERM) and not process.wait_gone(loop, START_S):
+            raise TimedOut(f"the reconciler does not end (process {loop.pid})", where=str(identity.parent))
+    return backups.restore(folder.store, folder.backups)
 
 
 def _only_task(state: Path, stack: str | None) -> TaskName:

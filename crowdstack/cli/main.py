@@ -38,6 +38,7 @@ HOMES = {
     "export": "export_command",
     "units": "unit_commands",
     "doctor": "doctor_command",
+    "restore": "restore_command",
     "reconcile": "reconcile_command",
 }
 ALIASES = {"plan": "preview", "ps": "status", "down": "destroy"}

@@ -48,6 +48,10 @@ class Session:
         with closing(found) as project:
             yield project
 
+    def folder(self, spec: Path | None) -> Path:
+        """Where that project keeps its state: found without opening anything of it."""
+        return self.state or (spec.parent if spec else Path.cwd()) / ".crowdstack"
+
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 

@@ -35,6 +35,7 @@ _IDLE_S = 0.6  # while nothing happens
 _REFUSED_S = 30.0  # until something that was refused is tried again
 _NOTE_S = 1.0
 _REVIVE_S = (2.0, 60.0)  # pause between two attempts to bring the server back: first, longest
+_BACKUP_S = 600.0  # between two copies of the store
 _FAULT_S = (0.1, 5.0)  # pause after a fault: first, longest
 _CHUNK = 500  # units offered at once
 _SPEND_S = 15.0  # left of the lease when more is spent: longer than a request to a provider may take
@@ -57,7 +58,7 @@ async def reconcile(
     """Bring the run to what is wanted of it and keep it so; returns once it is destroyed.
 
     `revive` brings the stack up again (its server may have died); `tear_down` destroys it, removes the inbox and proves
-    that nothing is left; both may be repeated. `backup`: file for a copy of the store before the end. `ready` is called
+    that nothing is left; both may be repeated. `backup`: file for copies of the store, now and then and before the end. `ready` is called
     once this is the run's one reconciler.
     LockHeld when another reconciler is at it.
     """
@@ -110,6 +111,7 @@ class _Loop:
         self._noted: tuple[Rest | None, float] = (None, float("-inf"))
         self._revived = _Backoff(*_REVIVE_S)
         self._revive_at = float("-inf")
+        self._backup_at = float("-inf")
 
     async def live(self) -> None:
         fault_pause = _Backoff(*_FAULT_S)
@@ -225,6 +227,7 @@ class _Loop:
         if observed.study is not None and observed.study.state is StudyState.OPEN and self._control is not None:
             await self._aside(self._crowd.ensure)
         await self._reach(run, observed)
+        await self._back_up()
         return False, any(not isinstance(action, Drain) and action.key not in refused for action in decision.actions)
 
     def _look(self, now: float) -> tuple[Run, Desired, Observed]:
@@ -313,6 +316,16 @@ class _Loop:
             self._log.info("%s: %s", rest.state.value, rest.why)
         await self._aside(self._store.note, self._run, rest.state.value, rest.why, self._clock.now())
         self._noted = (rest, now)
+
+    async def _back_up(self) -> None:
+        """Now and then, for `crowdstack restore`: what came later the inbox tells again. The run goes on without one."""
+        if self._clock.monotonic() < self._backup_at:
+            return
+        self._backup_at = self._clock.monotonic() + _BACKUP_S
+        try:
+            await self._aside(self._store.backup, self._backup)
+        except (CrowdstackError, OSError) as fault:
+            self._log.warning("no backup of the store was made: %s", fault)
 
     # -------------------------------------------------------------------------------------------- the end
 

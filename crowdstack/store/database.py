@@ -144,7 +144,7 @@ def in_our_words(fault: Exception, path: Path) -> CrowdstackError:
             "the store cannot be read",
             where=str(path),
             why=text,
-            hint="move it away and put the newest file of backups/ in its place; the inbox tells the rest again",
+            hint="`crowdstack restore` puts the last backup in its place; the inbox tells the rest again",
         )
     if "readonly" in text or "unable to open" in text:
         return Refused("the store cannot be written", where=str(path), why=text)

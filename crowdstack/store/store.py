@@ -18,9 +18,10 @@ from crowdstack.errors import LockHeld
 from crowdstack.folder import open_private
 from crowdstack.model import RunId
 from crowdstack.store import tables
+from crowdstack.store.backups import backup
 from crowdstack.store.database import Database
 from crowdstack.store.events import Events
-from crowdstack.store.migrations import backup, migrate
+from crowdstack.store.migrations import migrate
 from crowdstack.store.money import MoneyBook
 from crowdstack.store.runs import Runs
 from crowdstack.store.verdicts import Verdicts

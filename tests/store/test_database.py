@@ -132,7 +132,7 @@ def test_a_writer_waits_for_another_instead_of_failing(store: PeeweeStore) -> No
 
 def test_a_file_that_is_no_database_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"not a database at all, and long enough to be read as one" * 100)
-    with pytest.raises(StateMismatch, match="backups"):
+    with pytest.raises(StateMismatch, match="crowdstack restore"):
         PeeweeStore(tmp_path / "store.db")
 
 
