@@ -15,6 +15,7 @@ from typing import Any
 
 from crowdstack.errors import StateMismatch
 from crowdstack.folder import Folder, open_private, private_folder, write_private
+from crowdstack.lock import held as held_lock
 from crowdstack.model import EndedVisit, Item, Money, Run, RunId, RunState, TaskName, UnitCounts, VisitCounts
 from crowdstack.plan.cost import Cost, check_budget, cost
 from crowdstack.plan.decide import Observed, RestState, target_met
@@ -36,6 +37,7 @@ class Preview:
     lines: tuple[Line, ...]
     cost: Cost
     target_met: bool
+    basis: str  # what the task's runs went by then (Store.basis)
     edits: tuple[str, ...] = ()  # `field (old -> new)`, in force at once
     notes: tuple[str, ...] = ()
     never_changes: tuple[str, ...] = ()
@@ -182,7 +184,14 @@ class Deployment:
         return self._preview(*self._held(wanted), fresh=fresh)
 
     def _preview(self, wanted: Wanted, edits: Edits, *, fresh: bool) -> Preview:
+        basis = self._store.basis(wanted.spec.name)
         stands = self._store.rehearse(**wanted.arguments(fresh=fresh, now=self._clock.now()))
+        if stands.new and self._folder.run(stands.run).inbox.exists():
+            raise StateMismatch(
+                f"the store knows nothing of {stands.run}, and its inbox is here: this is an older store",
+                where=str(self._folder.run(stands.run).inbox),
+                hint="put the newer store back, or `crowdstack restore` its last backup",
+            )
         desired = wanted.desired(stands.run)
         ended = () if stands.new else tuple(self._store.ended_visits(stands.run, limit=10_000))
         observed = self._observe(desired, stands, ended)
@@ -195,6 +204,7 @@ class Deployment:
             lines=(),
             cost=cost(desired, observed),
             target_met=met,
+            basis=basis,
             edits=edits.now,
             notes=tuple(f"takes effect with the next run: {edit}" for edit in edits.next_run),
             never_changes=(f"metadata.name: {desired.task} (another name is another task)",) if stands.new else (),
@@ -206,10 +216,24 @@ class Deployment:
         changes = tuple(step for step in steps if step.operation is not Operation.SAME)
         return replace(told, steps=changes, lines=forecast(desired, observed))
 
-    def up(self, wanted: Wanted, *, fresh: bool = False, on_step: OnStep = ignore) -> Run | None:
-        """Blobs, the run, the stack: durable one after the other. None when the target is met and nothing is up."""
+    def up(
+        self, wanted: Wanted, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = ignore
+    ) -> Run | None:
+        """Blobs, the run, the stack: durable one after the other. None when the target is met and nothing is up.
+
+        `seen`: the preview that was said yes to. StateMismatch, and nothing is changed, when it does not hold any more;
+        LockHeld while another `up` is at it.
+        """
+        with held_lock(self._folder.up_lock(wanted.spec.name)):
+            return self._up(wanted, seen, fresh=fresh, on_step=on_step)
+
+    def _up(self, wanted: Wanted, seen: Preview | None, *, fresh: bool, on_step: OnStep) -> Run | None:
         wanted, edits = self._held(wanted)
         plan = self._preview(wanted, edits, fresh=fresh)
+        if seen is not None and (plan.basis != seen.basis or plan.cost.cap > seen.cost.cap):
+            raise StateMismatch(
+                f"{plan.task} was changed since it was previewed", hint="the same command shows it anew"
+            )
         if plan.target_met and plan.new_run:
             return None
         self._stage(wanted.bundle)

@@ -93,6 +93,10 @@ class Folder:
         """Folder of the engine's checkpoint, its lock and backup for one task."""
         return self.root / "stacks" / task
 
+    def up_lock(self, task: str) -> Path:
+        """Held by the one `up` of a task that changes it."""
+        return self.root / f"up.{task}.lock"
+
     def run(self, run: str) -> RunFolder:
         return RunFolder(self.root / "runs" / run)
 

@@ -323,6 +323,9 @@ class Store(Protocol):
     ) -> Rehearsal:
         """What `open_run` with the same arguments would give; nothing is kept."""
 
+    def basis(self, task: TaskName) -> str:
+        """What `rehearse` goes by, as a digest: another one once a run was opened, changed or closed."""
+
     def want(self, run: RunId, state: RunState, now: datetime, *, drain_now: bool = False) -> None: ...
     def drain_now(self, run: RunId) -> bool: ...
     def set_reached(self, run: RunId, state: RunState, now: datetime) -> None: ...

@@ -32,7 +32,7 @@ from crowdstack.engine.embedded import EmbeddedEngine
 from crowdstack.engine.inside import InProcessLauncher
 from crowdstack.engine.launcher import reachable
 from crowdstack.engine.types import crowdstack_plugin
-from crowdstack.errors import Busy, LockHeld, NotFound, Refused, TimedOut, UsageError
+from crowdstack.errors import Busy, LockHeld, NotFound, Refused, StateMismatch, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
 from crowdstack.model import Money, Run, RunId, RunState, TaskName
 from crowdstack.plan.desired import Desired
@@ -113,7 +113,7 @@ class Project:
 
     @cached_property
     def store(self) -> Store:
-        if not self.folder.store.exists():
+        if not _has_store(self.folder):
             raise NotFound(f"task {self.task} was never up", where=str(self.folder.root), hint="crowdstack up SPEC")
         return open_store(self.folder)
 
@@ -152,7 +152,7 @@ class Project:
 
     def preview(self, *, fresh: bool = False) -> Preview:
         wanted = self._wanted
-        if self.folder.store.exists():
+        if _has_store(self.folder):
             return self.deployment.preview(wanted, fresh=fresh)
         # Nothing is there yet, and looking must not make it so: rehearse in a folder that goes away.
         with tempfile.TemporaryDirectory(prefix="crowdstack-") as room:
@@ -161,11 +161,15 @@ class Project:
             with closing(other):
                 return other.deployment.preview(wanted, fresh=fresh)
 
-    def up(self, *, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
-        """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do."""
+    def up(self, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
+        """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do.
+
+        `seen`: the preview that this is to keep (deploy.Deployment.up).
+        """
         wanted = self._wanted
+        _has_store(self.folder)
         open_store(self.folder).close()
-        run = self.deployment.up(wanted, fresh=fresh, on_step=on_step)
+        run = self.deployment.up(wanted, seen=seen, fresh=fresh, on_step=on_step)
         if run is not None:
             self.start_loop()
         return run
@@ -281,7 +285,7 @@ class Project:
     @property
     def run(self) -> Run | None:
         """The live run, else the last one."""
-        if not self.folder.store.exists():
+        if not _has_store(self.folder):
             return None
         return self.store.live_run(self.task) or next(reversed(self.store.runs(self.task)), None)
 
@@ -480,7 +484,7 @@ class InsideProject(Project):
 def stacks(state: Path) -> list[TaskName]:
     """Tasks of a folder that have a live run."""
     folder = Folder(state)
-    if not folder.store.exists():
+    if not _has_store(folder):
         return []
     with closing(open_store(folder)) as store:
         return [task for task in store.tasks() if store.live_run(task) is not None]
@@ -505,7 +509,7 @@ def _only_task(state: Path, stack: str | None) -> TaskName:
     """The task that a command without a spec means."""
     folder = Folder(state)
     known: list[TaskName] = []
-    if folder.store.exists():
+    if _has_store(folder):
         with closing(open_store(folder)) as store:
             known = store.tasks()
     if stack is not None:
@@ -519,6 +523,19 @@ def _only_task(state: Path, stack: str | None) -> TaskName:
     if len(candidates) > 1:
         raise UsageError(f"several stacks are here: {', '.join(candidates)}", hint="choose one with -s")
     return candidates[0]
+
+
+def _has_store(folder: Folder) -> bool:
+    """StateMismatch when it had one and that is gone: a new one would take the run's files for somebody else's."""
+    if folder.store.exists():
+        return True
+    if any(folder.backups.glob("*.db")) or any(folder.root.glob("runs/*/inbox.db")):
+        raise StateMismatch(
+            "the store is gone, and runs that it knew are here",
+            where=str(folder.store),
+            hint="put it back, or `crowdstack restore` its last backup; a live run then goes on",
+        )
+    return False
 
 
 def _runs(path: Path) -> bool:

@@ -138,7 +138,7 @@ def up(
         if plan.changes:
             confirm("Bring it up?", yes=yes)
         with Interrupts(DETACHING) as interrupts:
-            project.up(fresh=fresh, on_step=_tell)
+            project.up(seen=plan, fresh=fresh, on_step=_tell)
             links = project.links()
             for link in links:
                 say(f"link for a person: {render.safe_text(link)}")

@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from crowdstack.errors import Busy, CrowdstackError, InboxRegressed, LockHeld
+from crowdstack.errors import Busy, CrowdstackError, InboxRegressed, LockHeld, StoreMoved
 from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState, WorkerId
 from crowdstack.plan.actions import Action, Drain, OfferUnits, Spending, TearDown, draft
 from crowdstack.plan.decide import Observed, Rest, RestState, decide
@@ -60,7 +60,7 @@ async def reconcile(
     `revive` brings the stack up again (its server may have died); `tear_down` destroys it, removes the inbox and proves
     that nothing is left; both may be repeated. `backup`: file for copies of the store, now and then and before the end. `ready` is called
     once this is the run's one reconciler.
-    LockHeld when another reconciler is at it.
+    LockHeld when another reconciler is at it; StoreMoved when the store was taken away.
     """
     with store.reconciler_lock(run), ThreadPoolExecutor(1, "reconcile") as worker:
         ready()
@@ -126,7 +126,7 @@ class _Loop:
                     return
                 wait_s = _AT_ONCE_S if acted else _ROUND_S if heard else min(max(wait_s, _ROUND_S) * 1.5, _IDLE_S)
                 fault_pause.reset()
-            except LockHeld:
+            except (LockHeld, StoreMoved):
                 raise
             except Exception as fault:  # the edge: whatever it was, begin anew with what the store says
                 await self.drop_line()

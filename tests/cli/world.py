@@ -57,6 +57,7 @@ def a_preview(**changes: Any) -> Preview:
         "lines": (a_line("+", "open study birds-1: 4 places"),),
         "cost": a_cost(),
         "target_met": False,
+        "basis": "",
         "notes": (),
         "never_changes": ("the reward of study birds-1",),
     }
@@ -122,7 +123,7 @@ class World:
         steps = () if self.state == "live" else a_preview().steps
         return a_preview(**{"steps": steps, "task": self.task, **self.preview_says})
 
-    def up(self, *, fresh: bool = False, on_step: Callable[[Step], None]) -> Any:
+    def up(self, *, seen: Preview, fresh: bool = False, on_step: Callable[[Step], None]) -> Any:
         for step in self.preview().steps:
             on_step(step)
         threading.Event().wait(self.deploy_s)

@@ -79,3 +79,22 @@ def test_without_a_backup_nothing_is_touched(tmp_path: Path) -> None:
         here.run("restore", "task.yaml", "--yes", expect=(6,))
         assert not here.state.exists()
         here.run("restore", "task.yaml", expect=(2,))
+
+
+@pytest.mark.parametrize("command", [("up", "task.yaml", "--yes"), ("preview", "task.yaml"), ("status",), ("destroy",)])
+def test_without_its_store_nothing_new_is_made_in_a_live_run_and_the_way_back_is_told(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    bots(tmp_path, items=UNITS, each="200ms")
+    with stage(tmp_path) as here:
+        work_after_the_backup(here)
+        gone(here.state / "store.db")
+        wait_until(lambda: not here.pids("loop"), within_s=10, what="the reconciler to end", told=here.logs)
+        before = {path: path.read_bytes() for path in here.state.glob("backups/*")}
+        here.run(*command, expect=(10,))
+        assert not (here.state / "store.db").exists()
+        assert {path: path.read_bytes() for path in here.state.glob("backups/*")} == before
+        here.run("restore", "--yes")
+        here.run("up", "task.yaml", "--yes")
+        assert assert_journal_is_export(here) == UNITS
+        assert_nothing_is_left(here)

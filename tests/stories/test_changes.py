@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from crowdstack.errors import StateMismatch
+from crowdstack.folder import Folder
+from crowdstack.lock import held
 from crowdstack.wire import worker as frames
+from crowdstack.wiring import Project
 from tests.server.world import Page
 from tests.stories.stage import Stage, assert_nothing_is_left, bots_project, stage, wait_until
 
@@ -98,3 +102,22 @@ def test_an_item_that_is_taken_out_is_previewed(tmp_path: Path) -> None:
         here.run("up", "task.yaml", "--yes", "--detach")
         wait_until(lambda: here.status()["units"]["total"] == UNITS - 1, within_s=10, what="the drop", told=here.logs)
         assert "offer" not in here.run("preview", "task.yaml")
+
+
+def test_a_preview_that_does_not_hold_any_more_is_not_carried_out(tmp_path: Path) -> None:
+    with a_person_invited(tmp_path) as here, closing(Project.open(spec=tmp_path / "task.yaml")) as project:
+        seen = project.preview()
+        here.run("up", "task.yaml", "--set", "target.repeats=2", "--yes", "--detach")
+        with pytest.raises(StateMismatch, match="since it was previewed"):
+            project.up(seen=seen)
+        assert project.status().units.total == 2 * UNITS, "what the other one said yes to stands"
+        assert project.up(seen=project.preview()) is not None
+        assert project.status().units.total == UNITS
+
+
+def test_an_up_that_finds_another_one_at_it_changes_nothing(tmp_path: Path) -> None:
+    with a_person_invited(tmp_path) as here:
+        before = here.status()
+        with held(Folder(here.state).up_lock("bots")):
+            here.run("up", "task.yaml", "--set", "target.repeats=3", "--yes", "--detach", expect=(9,))
+        assert here.status() == before
