@@ -193,7 +193,7 @@ class Deployment:
                 hint="put the newer store back, or `crowdstack restore` its last backup",
             )
         desired = wanted.desired(stands.run)
-        ended = () if stands.new else tuple(self._store.ended_visits(stands.run, limit=10_000))
+        ended = () if stands.new else self._ended(stands.run, desired)
         observed = self._observe(desired, stands, ended)
         met = target_met(desired, stands.units)
         told = Preview(
@@ -334,6 +334,10 @@ class Deployment:
             ended=ended,
             drained=not stands.new and self._store.drained(stands.run),
         )
+
+    def _ended(self, run: RunId, desired: Desired) -> tuple[EndedVisit, ...]:
+        """Visits that can be settled now, or more than anybody reads."""
+        return tuple(self._store.ended_visits(run, 10_000, judged=desired.count is Count.APPROVED))
 
     def _stage(self, bundle: Bundle) -> None:
         """Put the files of the bundle where the stack finds them by digest."""

@@ -152,6 +152,14 @@ def _refuse_link(path: Path) -> None:
         raise Refused(f"{path} is a link", hint="move it away")
 
 
+def read_bytes(path: Path) -> bytes:
+    """What is in it; nothing when it is not there."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
 def write_private(path: Path, data: bytes) -> None:
     """Replace `path` by `data`: on return the new file is on disk whole; a crash leaves the old or the new, never a mix."""
     temp = path.parent / f".{path.name}.{secrets.token_hex(8)}"

@@ -368,8 +368,9 @@ class Store(Protocol):
     def mark_offered(self, run: RunId, units: Sequence[UnitOffer], dropped: Sequence[UnitId] = ()) -> None: ...
 
     # visits and money
-    def ended_visits(self, run: RunId, limit: int) -> list[EndedVisit]:
-        """Visits that left with submissions and are neither paid nor rejected, oldest first."""
+    def ended_visits(self, run: RunId, limit: int, *, judged: bool = False) -> list[EndedVisit]:
+        """Visits that left with submissions and are neither paid nor rejected, oldest first. `judged`: only those none
+        of whose submissions waits for a verdict."""
 
     def exposure(self, task: TaskName, currency: str) -> Money:
         """E of the task."""

@@ -30,7 +30,7 @@ from crowdstack.deploy import Preview, Status
 from crowdstack.engine.detached import DetachedLauncher, prove
 from crowdstack.engine.embedded import EmbeddedEngine
 from crowdstack.engine.inside import InProcessLauncher
-from crowdstack.engine.launcher import reachable
+from crowdstack.engine.launcher import reachable, read_config
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Busy, LockHeld, NotFound, Refused, StateMismatch, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
@@ -296,7 +296,14 @@ class Project:
         return run
 
     def server(self) -> Server | None:
-        """Where the stack's server is, and its keys; None when there is no stack."""
+        """Where the stack's server is, and its keys; None when there is none.
+
+        One on this machine is told by its own settings, so that nobody who looks at it needs the engine's state.
+        """
+        run = self.run
+        here = None if run is None else read_config(self.folder.run(run.id))
+        if here is not None:
+            return Server(origin=here.origin, dial=f"http://{reachable(here.host)}:{here.port}", keys=dict(here.keys))
         outputs = self.engine.outputs()
         if not outputs or "keys" not in outputs:
             return None
@@ -354,14 +361,18 @@ def stack_program(inputs: StackInputs) -> Program:
 
 
 class CrowdOfStack:
-    """ports.Crowd of a run: there once its stack has a server to come to, and nobody before."""
+    """ports.Crowd of a run: there once its stack has a server to come to, and nobody before. `settings`: the run's as they
+    are now; `find` is asked again when they have changed."""
 
-    def __init__(self, find: Callable[[], MockCrowd | None]) -> None:
-        self._find = find
+    def __init__(self, find: Callable[[], MockCrowd | None], settings: Callable[[], object]) -> None:
+        self._find, self._settings = find, settings
         self._found: MockCrowd | None = None
+        self._found_for: object = None
 
     def _crowd(self) -> MockCrowd | None:
-        self._found = self._found or self._find()
+        now = self._settings()
+        if self._found is None or now != self._found_for:
+            self._found, self._found_for = self._find(), now
         return self._found
 
     def ensure(self) -> None:
@@ -424,7 +435,7 @@ def _keep_so(project: Project, run_id: RunId) -> None:
         store=store,
         control_factory=control,
         provider=project.provider,
-        crowd=CrowdOfStack(crowd),
+        crowd=CrowdOfStack(crowd, lambda: store.run(run_id).settings),
         revive=lambda: deployment.bring_up(store.run(run_id)),
         tear_down=lambda: deployment.take_down(run),
         backup=str(folder.backup(run_id)),

@@ -12,7 +12,7 @@ from typing import Any
 
 from crowdstack import process, tokens
 from crowdstack.errors import Busy
-from crowdstack.folder import private_folder, write_private
+from crowdstack.folder import private_folder, read_bytes, write_private
 from crowdstack.process import ProcessId
 from crowdstack.wire.configs import CrowdConfig
 
@@ -51,10 +51,17 @@ class MockCrowd:
         self._started_at = float("-inf")
 
     def ensure(self) -> None:
-        if self._config is None or self.running() or time.monotonic() < self._started_at + _PAUSE_S:
+        if self._config is None:
+            return
+        config, path = self._config.to_bytes(), self._folder / "crowd.json"
+        if self.running():
+            if read_bytes(path) == config:
+                return
+            self.stop()  # it goes by other settings, like an older schema of answers
+        elif time.monotonic() < self._started_at + _PAUSE_S:
             return
         private_folder(self._folder)
-        write_private(self._folder / "crowd.json", self._config.to_bytes())
+        write_private(path, config)
         arguments = ["-m", "crowdstack.crowd", "--folder", str(self._folder)]
         process.spawn_detached(arguments, log=self._folder / "crowd.log", folder=self._folder)
         self._started_at = time.monotonic()

@@ -11,6 +11,7 @@ result is sent again (`act`); offers, places and `drain` are told to the server 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -132,9 +133,16 @@ class _Loop:
                 await self.drop_line()
                 if isinstance(fault, CrowdstackError):
                     self._log.warning("%s", fault)
+                    await self._tell(fault)
                 else:
                     self._log.exception("a round failed")
                 await self._clock.sleep(fault_pause.next_s())
+
+    async def _tell(self, fault: CrowdstackError) -> None:
+        """What passes by itself needs no word; the rest `status` shows."""
+        if not isinstance(fault, Busy):
+            with contextlib.suppress(CrowdstackError):  # perhaps it is the store that fails
+                await self._note(Rest(RestState.NEEDS_PERSON, str(fault)))
 
     # -------------------------------------------------------------------------------------------- the server
 
@@ -205,7 +213,7 @@ class _Loop:
             decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, Spending)))
         await self._tell_blocked(desired)
         await self._tell_places(desired, observed)
-        await self._note(decision.rest, observed)
+        await self._note(decision.rest)
         if TearDown() in decision.actions:
             await self._end()
             return True, True
@@ -306,7 +314,7 @@ class _Loop:
         if self._control is not None and run.reached is not reached and run.wanted in (reached, RunState.LIVE):
             await self._aside(self._store.set_reached, run.id, reached, self._clock.now())
 
-    async def _note(self, rest: Rest, observed: Observed) -> None:
+    async def _note(self, rest: Rest) -> None:
         """Tell `status`: at once when the state changes, else every second."""
         last, at = self._noted
         now = self._clock.monotonic()

@@ -78,6 +78,17 @@ def test_another_reconciler_finds_the_crowd_that_one_before_it_started(bots: Moc
     heir.stop()
 
 
+def test_a_crowd_that_goes_by_other_settings_is_replaced(bots: MockCrowd, tmp_path: Path) -> None:
+    bots.ensure()
+    first = wait_for(bots)
+    heir = crowd(tmp_path / "crowd", {**BOTS, "workers": 3})
+    heir.ensure()
+    assert wait_for(heir) != first
+    assert not process.alive(first)
+    assert json.loads((tmp_path / "crowd" / "crowd.json").read_bytes())["workers"] == 3
+    heir.stop()
+
+
 def test_its_configuration_is_private(bots: MockCrowd, tmp_path: Path) -> None:
     bots.ensure()
     wait_for(bots)

@@ -16,7 +16,7 @@ from crowdstack.lock import held
 from crowdstack.wire import worker as frames
 from crowdstack.wiring import Project
 from tests.server.world import Page
-from tests.stories.stage import Stage, assert_nothing_is_left, bots_project, stage, wait_until
+from tests.stories.stage import Stage, assert_journal_is_export, assert_nothing_is_left, bots_project, stage, wait_until
 
 pytestmark = [pytest.mark.story, pytest.mark.timeout(120)]
 
@@ -102,6 +102,22 @@ def test_an_item_that_is_taken_out_is_previewed(tmp_path: Path) -> None:
         here.run("up", "task.yaml", "--yes", "--detach")
         wait_until(lambda: here.status()["units"]["total"] == UNITS - 1, within_s=10, what="the drop", told=here.logs)
         assert "offer" not in here.run("preview", "task.yaml")
+
+
+def test_a_crowd_answers_by_the_schema_as_it_is_now(tmp_path: Path) -> None:
+    bots_project(tmp_path, items=12, repeats=1, workers=3)
+    spec = tmp_path / "task.yaml"
+    spec.write_text(spec.read_text().replace("seed: 3", "seed: 3, time_per_unit: 700ms"))
+    with stage(tmp_path) as here:
+        here.run("up", "task.yaml", "--yes", "--detach")
+        wait_until(lambda: len(here.journal()) > 2, within_s=30, what="a first answer", told=here.logs)
+        schema = tmp_path / "answers.schema.json"
+        schema.write_text(schema.read_text().replace("positive", "good").replace("negative", "bad"))
+        here.run("up", "task.yaml", "--yes", timeout_s=60)
+        rows = here.export()
+        assert {row["answers"]["label"] for row in rows} & {"good", "bad"}
+        assert assert_journal_is_export(here) == len(rows) == 12
+        assert_nothing_is_left(here)
 
 
 def kept(project: Project) -> bool:
