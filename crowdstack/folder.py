@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,16 +103,15 @@ class Folder:
 
 
 def private_folder(path: Path) -> Path:
-    """Make `path` (and parents) a folder of ours, 0700. Refused if it, or the folder it is in, is a link, or if it belongs
-    to somebody else."""
+    """Make `path` (and parents) a folder of ours, 0700, whose name is on disk on return. Refused if it, or the folder it is
+    in, is a link, or if it belongs to somebody else."""
     for folder in (path.parent, path):
         _refuse_link(folder)
     missing = [p for p in (path, *path.parents) if not p.exists()]
     for folder in reversed(missing):
-        try:
+        with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
+        sync_folder(folder.parent)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise Refused(f"{path} is not a plain folder", hint="move it away")
