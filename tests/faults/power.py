@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -52,9 +52,14 @@ class Call:
 
 
 def calls(log: Path) -> Iterator[Call]:
+    with log.open() as lines:
+        yield from _calls(lines)
+
+
+def _calls(lines: Iterable[str]) -> Iterator[Call]:
     begun: dict[str, str] = {}
-    for line in log.read_text().splitlines():
-        found = _LINE.fullmatch(line)
+    for line in lines:
+        found = _LINE.fullmatch(line.rstrip("\n"))
         if found is None:  # a signal, an exit
             continue
         thread, name, rest = found.groups()

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.strace, needs_strace, pytest.mark.timeout(1800 if FULL
 SEED = 20260302
 CUTS = 60 if FULL else 6
 SHARES = (0.0, 0.5)  # of what was not synced: nothing is there, or about half, torn
-WORKERS, EACH = ("ann", "bob", "cyd"), 4
+WORKERS, EACH = ("ann", "bob", "cyd"), 12 if FULL else 4
 UNITS = 2 * len(WORKERS) * EACH + len(WORKERS)
 
 
@@ -63,6 +63,14 @@ class Traced:
             for assignment, receipt in told(call):
                 yield line, assignment, receipt
 
+    def copied(self) -> list[int]:
+        """The lines at which a page was moved from the log into the file."""
+        return [
+            line
+            for line, call in enumerate(calls(self.log))
+            if call.name == "pwrite64" and call.path(0) == PurePosixPath(self.root, "inbox.db")
+        ]
+
 
 def told(call: Call) -> Iterator[tuple[str, int]]:
     if call.name == "sendto" and call.result is None:
@@ -84,6 +92,7 @@ def a_traced_run(folder: Path, *, code: Path = ROOT) -> Traced:
             answer = await page.submit(unit.assignment, given.answers, given.nonce)
             assert isinstance(answer, frames.Accepted)
         page.close()
+        await page.closed()
 
     async def story() -> None:
         await listening(folder)
@@ -96,6 +105,10 @@ def a_traced_run(folder: Path, *, code: Path = ROOT) -> Traced:
             os.killpg(child.pid, signal.SIGTERM)
             assert child.wait(20) == 0
     return run
+
+
+def mutant(folder: Path, old: str, new: str) -> Path:
+    return mutated(folder / "code", Mutation(file="crowdstack/server/inbox.py", old=old, new=new))
 
 
 def cuts(log: Path, root: Path, folder: Path, *, at: dict[int, float]) -> Iterator[tuple[int, Path]]:
@@ -114,14 +127,15 @@ def chosen(run: Traced) -> dict[int, float]:
     """Lines to cut at, and how much of what is not synced is kept there: the worst moments, and seeded ones."""
     chance = random.Random(SEED)
     said = [line for line, _, _ in run.accepted()]
-    writes = [(line, call) for line, call in enumerate(calls(run.log)) if on_disk(call, run.root)]
-    copied = [line for line, call in writes if call.name == "pwrite64" and call.path(0).name == "inbox.db"]
-    seeded = chance.sample(said, CUTS // 2) + chance.sample([line for line, _ in writes], CUTS - CUTS // 2)
+    writes = [line for line, call in enumerate(calls(run.log)) if on_disk(call, run.root)]
+    copied = run.copied()
+    seeded = chance.sample(said, CUTS // 2) + chance.sample(writes, CUTS - CUTS // 2)
     return {
         **{line: SHARES[number % 2] for number, line in enumerate(sorted(seeded))},
         said[0]: 0.0,
         said[-1]: 0.0,
-        copied[-1]: 0.5,  # the log was being moved into the file
+        chance.choice(copied): 0.5,  # the log was being moved into the file
+        copied[-1]: 0.5,
     }
 
 
@@ -178,19 +192,20 @@ async def stored_answers(origin: str) -> dict[int, object]:
     return answers
 
 
-def test_after_a_power_cut_every_accepted_answer_is_there_under_its_receipt(tmp_path: Path) -> None:
-    run = a_traced_run(tmp_path)
+@pytest.mark.parametrize("log_pages", [8000, 20])
+def test_after_a_power_cut_every_accepted_answer_is_there_under_its_receipt(tmp_path: Path, log_pages: int) -> None:
+    """With a log of 20 pages it is moved into the file, and begun anew, every few answers."""
+    pages = "PRAGMA wal_autocheckpoint = "
+    run = a_traced_run(tmp_path, code=mutant(tmp_path, f"{pages}8000", f"{pages}{log_pages}"))
     said = list(run.accepted())
     assert len(said) == len(run.given) == 2 * len(WORKERS) * EACH
+    first_life = range(said[0][0], said[len(said) // 2 - 1][0])
+    assert any(line in first_life for line in run.copied()) == (log_pages < 8000)
     at = chosen(run)
     for line, left in cuts(run.log, run.root, tmp_path, at=at):
         before = {assignment: receipt for when, assignment, receipt in said if when <= line}
         print(f"seed {SEED}: cut at line {line}, {len(before)} accepted, {at[line]:.0%} of the rest kept")
         assert_kept(run, before, left)
-
-
-def broken(folder: Path, old: str, new: str) -> Path:
-    return mutated(folder / "code", Mutation(file="crowdstack/server/inbox.py", old=old, new=new))
 
 
 _COMMIT = "run_in_executor(self._thread, self._write.commit)\n"
@@ -209,7 +224,7 @@ _SLOW = 'run_in_executor(self._thread, lambda: (__import__("time").sleep(0.05), 
     ],
 )
 def test_a_server_that_promises_too_early_is_caught_by_the_same_cut(tmp_path: Path, old: str, new: str) -> None:
-    run = a_traced_run(tmp_path, code=broken(tmp_path, old, new))
+    run = a_traced_run(tmp_path, code=mutant(tmp_path, old, new))
     said = list(run.accepted())
     last = said[-1][0]
     ((_, left),) = cuts(run.log, run.root, tmp_path, at={last: 0.0})
@@ -231,7 +246,7 @@ def test_what_was_not_synced_is_gone_and_so_is_a_name_whose_folder_was_not(tmp_p
     root.mkdir()
     script = f"""
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 root = Path({str(root)!r})
 def write(name, data, *, sync):
     fd = os.open(root / name, os.O_WRONLY | os.O_CREAT)
@@ -265,7 +280,7 @@ def test_a_private_folder_is_on_disk_before_anything_is_put_into_it(tmp_path: Pa
     root, log = tmp_path / "root", tmp_path / "trace"
     root.mkdir()
     script = f"""
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from crowdstack.folder import private_folder, write_private
 write_private(private_folder(Path({str(root)!r}, "runs", "birds-1")) / "server.json", b"whole")
 """
@@ -291,7 +306,9 @@ def store_cuts(folder: Path, *, at: int, code: Path = ROOT) -> Iterator[Path]:
     traced_script(log, "-m", "tests.faults.store_script", str(root), code=code)
     said = list(acks(log))
     writes = [line for line, call in enumerate(calls(log)) if on_disk(call, root)]
-    lines = sorted({said[-1][0], *(line for line, _ in chance.sample(said, at)), *chance.sample(writes, at)})
+    lines = sorted(
+        {said[-1][0], *(line for line, _ in chance.sample(said, min(at, len(said)))), *chance.sample(writes, at)}
+    )
     for line, left in cuts(log, root, folder, at={line: SHARES[n % 2] for n, line in enumerate(lines)}):
         acked = max((number for when, number in said if when <= line), default=0)
         (left / "store" / "acked").unlink(missing_ok=True)
