@@ -14,16 +14,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pytest
 
+from crowdstack.store.store import PeeweeStore
 from crowdstack.wire import worker as frames
+from tests.contracts.store import TASK
 from tests.faults.power import Call, Disk, calls, traced
 from tests.faults.test_server_disk import free_port, listening, needs_strace, process, stock
 from tests.faults.test_server_faults import heard, leave, reconciler
-from tests.faults.test_store_killed import assert_finished, assert_whole
+from tests.faults.test_store_killed import RUN, assert_finished, assert_whole
 from tests.mutation.mutate import ROOT, Mutation, mutated
 from tests.server.world import Page, nonce
 from tests.size import FULL
@@ -328,6 +331,36 @@ def test_after_a_power_cut_the_store_has_all_it_acked_and_goes_on_to_the_end(tmp
         assert_whole(left)
         traced_script(left.parent / "again", "-m", "tests.faults.store_script", str(left))
         assert_finished(left)
+
+
+def test_a_backup_is_on_disk_before_the_server_is_told_that_it_may_forget(tmp_path: Path) -> None:
+    root, log = tmp_path / "root", tmp_path / "trace"
+    root.mkdir(mode=0o700)
+    script = f"""
+from pathlib import Path
+from crowdstack.folder import private_folder
+from crowdstack.store.store import PeeweeStore
+from tests.contracts.store import started
+root = Path({str(root)!r})
+store = PeeweeStore(root / "store.db")
+_, inbox, units = started(store, *(f"item-{{n}}" for n in range(50)))
+for number, unit in enumerate(units):
+    inbox.work(unit, f"w{{number}}")
+inbox.deliver()
+store.backup(str(private_folder(root / "backups") / "birds-1.db"))
+(root / "told").touch()
+store.close()
+"""
+    traced_script(log, "-c", script)
+    release = next(n for n, call in enumerate(calls(log)) if call.name == "openat" and call.path(1) == root / "told")
+    ((_, left),) = cuts(log, root, tmp_path, at={release: 0.0})
+    with closing(PeeweeStore(left / "root" / "backups" / "birds-1.db")) as backup:
+        cursor = backup.cursor(RUN)
+        assert cursor is not None
+        assert cursor.seq > 0
+        assert len(list(backup.submissions(TASK))) == 50
+    with closing(PeeweeStore(left / "root" / "store.db")) as store:
+        assert store.cursor(RUN) == cursor
 
 
 def test_a_store_whose_transactions_do_not_sync_is_caught_by_the_same_cut(tmp_path: Path) -> None:
