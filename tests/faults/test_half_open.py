@@ -18,7 +18,7 @@ from tests.faults.test_power_cut import stored_answers
 from tests.faults.test_server_disk import free_port, listening, process, stock
 from tests.server.world import ROOT, RUN, Page, nonce
 
-pytestmark = needs_namespaces
+pytestmark = [pytest.mark.story, *needs_namespaces]
 
 GOODBYE_S = 5.0  # how long the answer to a close frame is waited for
 SLACK_S = 5.0

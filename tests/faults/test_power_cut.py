@@ -31,7 +31,7 @@ from tests.mutation.mutate import ROOT, Mutation, mutated
 from tests.server.world import Page, nonce
 from tests.size import FULL
 
-pytestmark = [pytest.mark.strace, needs_strace, pytest.mark.timeout(1800 if FULL else 180)]
+pytestmark = [pytest.mark.story, pytest.mark.strace, needs_strace, pytest.mark.timeout(1800 if FULL else 180)]
 
 SEED = 20260302
 CUTS = 60 if FULL else 6
@@ -343,7 +343,7 @@ from crowdstack.store.store import PeeweeStore
 from tests.contracts.store import started
 root = Path({str(root)!r})
 store = PeeweeStore(root / "store.db")
-_, inbox, units = started(store, *(f"item-{{n}}" for n in range(50)))
+_, inbox, units = started(store, *(f"item-{{n}}" for n in range(10)))
 for number, unit in enumerate(units):
     inbox.work(unit, f"w{{number}}")
 inbox.deliver()
@@ -358,7 +358,7 @@ store.close()
         cursor = backup.cursor(RUN)
         assert cursor is not None
         assert cursor.seq > 0
-        assert len(list(backup.submissions(TASK))) == 50
+        assert len(list(backup.submissions(TASK))) == 10
     with closing(PeeweeStore(left / "root" / "store.db")) as store:
         assert store.cursor(RUN) == cursor
 
