@@ -5,6 +5,7 @@ Used by the engine's plugin (task server), `deploy` (reconciler) and the mock pr
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -34,6 +35,14 @@ class ProcessId:
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> ProcessId:
         return cls(pid=int(str(data["pid"])), boot=str(data["boot"]), start=str(data["start"]))
+
+
+def written(path: Path) -> ProcessId | None:
+    """Who wrote its identity into `path`. None when nobody did, or when it cannot be understood: then nobody is known."""
+    try:
+        return ProcessId.from_json(json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def boot_id() -> str:

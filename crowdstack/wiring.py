@@ -38,7 +38,6 @@ from crowdstack.model import Money, Run, RunId, RunState, TaskName
 from crowdstack.plan.desired import Desired
 from crowdstack.plan.forecast import Line
 from crowdstack.ports import Engine, OnStep, Program, Step, Store
-from crowdstack.process import ProcessId
 from crowdstack.providers.mock import MockProvider
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
@@ -510,8 +509,8 @@ def restore(state: Path) -> tuple[Path, Path | None]:
     if not folder.backups.is_dir():
         raise NotFound("there is no backup to put back", where=str(folder.backups))
     for identity in folder.root.glob("runs/*/reconcile.process.json"):
-        loop = ProcessId.from_json(json.loads(identity.read_bytes()))
-        if process.send_signal(loop, signal.SIGTERM) and not process.wait_gone(loop, START_S):
+        loop = process.written(identity)
+        if loop and process.send_signal(loop, signal.SIGTERM) and not process.wait_gone(loop, START_S):
             raise TimedOut(f"the reconciler does not end (process {loop.pid})", where=str(identity.parent))
     return backups.restore(folder.store, folder.backups)
 
@@ -551,10 +550,8 @@ def _has_store(folder: Folder) -> bool:
 
 def _runs(path: Path) -> bool:
     """Whether the process that wrote who it is into `path` lives."""
-    try:
-        return process.alive(ProcessId.from_json(json.loads(path.read_bytes())))
-    except FileNotFoundError:
-        return False
+    found = process.written(path)
+    return found is not None and process.alive(found)
 
 
 def _healthy(server_config: Path) -> bool:

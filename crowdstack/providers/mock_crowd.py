@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -98,7 +97,4 @@ class MockCrowd:
         ]
 
     def _process(self) -> ProcessId | None:
-        try:
-            return ProcessId.from_json(json.loads((self._folder / "crowd.process.json").read_bytes()))
-        except FileNotFoundError:
-            return None
+        return process.written(self._folder / "crowd.process.json")

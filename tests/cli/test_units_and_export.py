@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,17 @@ def test_all_approves_what_waits_after_a_yes(call: Call, worked: tuple[World, li
     assert [row["state"] for row in listed] == ["approved", "approved", "open"]
 
 
+def test_a_verdict_of_a_user_without_a_name_is_given_by_its_number(
+    call: Call, worked: tuple[World, list[UnitId]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)  # nobody in /etc/passwd
+    assert call("units", "approve", "--all", "--yes", world=worked[0]).code == 0
+    with closing(sqlite3.connect(tmp_path / "state" / "store.db")) as db:
+        assert db.execute('SELECT DISTINCT "by" FROM verdict').fetchall() == [(f"uid:{2**31 - 7}",)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -147,3 +160,13 @@ def test_export_into_a_folder_that_is_not_there_says_so(call: Call, worked: tupl
     said = call("export", "-o", "/nowhere/answers.csv", world=worked[0])
     assert said.code == 4
     assert "/nowhere/answers.csv" in said.err
+
+
+def test_export_onto_a_folder_says_so_and_leaves_it_empty(
+    call: Call, worked: tuple[World, list[UnitId]], tmp_path: Path
+) -> None:
+    (tmp_path / "answers").mkdir()
+    said = call("export", "-o", str(tmp_path / "answers"), world=worked[0])
+    assert said.code == 4
+    assert "it is a folder" in said.err
+    assert list((tmp_path / "answers").iterdir()) == []
