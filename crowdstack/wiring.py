@@ -507,7 +507,9 @@ def restore(state: Path) -> tuple[Path, Path | None]:
 
     folder = Folder(state.resolve())
     if not folder.backups.is_dir():
-        raise NotFound("there is no backup to put back", where=str(folder.backups))
+        raise NotFound(
+            "there is no backup to put back", where=str(folder.backups), hint="name the spec, or its folder with -C"
+        )
     for identity in folder.root.glob("runs/*/reconcile.process.json"):
         loop = process.written(identity)
         if loop and process.send_signal(loop, signal.SIGTERM) and not process.wait_gone(loop, START_S):
@@ -524,12 +526,14 @@ def _only_task(state: Path, stack: str | None) -> TaskName:
             known = store.tasks()
     if stack is not None:
         if stack not in known:
-            raise NotFound(f"no stack {stack} in {state}", hint=f"there is: {', '.join(known) or 'none'}")
+            raise NotFound(
+                f"no stack {stack} in {state}", hint=f"there is: {', '.join(known)}" if known else "crowdstack up"
+            )
         return TaskName(stack)
     live = stacks(state)
     candidates = live if live else known
     if not candidates:
-        raise NotFound(f"nothing is up in {state}", hint="name the spec, or the folder with -C")
+        raise NotFound(f"nothing is up in {state}", hint="crowdstack up; or name another spec, or its folder with -C")
     if len(candidates) > 1:
         raise UsageError(f"several stacks are here: {', '.join(candidates)}", hint="choose one with -s")
     return candidates[0]

@@ -162,6 +162,9 @@ def _call(arguments: Sequence[str] | None, session: Session) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _failed(errors.Cancelled("cancelled"), session)
     except click.UsageError as fault:
+        if isinstance(fault, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of newer versions of click
+            say(fault.format_message())
+            return errors.UsageError.exit_code
         where = fault.ctx.command_path if fault.ctx else "crowdstack"
         return _failed(errors.UsageError(fault.format_message(), hint=f"{where} --help"), session)
     except click.ClickException as fault:

@@ -223,7 +223,7 @@ def status_rows(now: Status) -> list[tuple[str, str]]:
     spend = str(now.spend) if now.exposure == now.spend else f"{now.spend}, at most {now.exposure} with what is open"
     rows = [
         ("task", now.task),
-        ("run", now.run or "none"),
+        ("run", now.run or "none; `crowdstack up` begins one"),
         ("state", now.state),
         ("done", f"{now.done} of {now.target}"),
         ("units", f"{units.total}: {', '.join(counts)}"),

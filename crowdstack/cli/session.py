@@ -55,6 +55,7 @@ class Session:
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
+DEFAULT_SPEC = Path("task.yaml")
 _FILE = click.Path(path_type=Path)
 
 
@@ -64,7 +65,7 @@ def spec_argument(command: Command) -> Command:
 
 
 def spec_options(command: Command) -> Command:
-    """SPEC, `-f` and `--set`, for commands that read what is wanted."""
+    """SPEC (task.yaml unless named), `-f` and `--set`, for commands that read what is wanted."""
     for option in (
         click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Set one field of the spec."),
         click.option(
@@ -76,7 +77,7 @@ def spec_options(command: Command) -> Command:
             type=_FILE,
             help="Merge this file over the spec.",
         ),
-        click.argument("spec", required=False, type=_FILE),
+        click.argument("spec", default=DEFAULT_SPEC, type=_FILE),
     ):
         command = option(command)
     return command
@@ -134,7 +135,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            "this needs a yes, and there is no terminal to ask at", hint="look with `preview`, then add --yes"
+            "this needs a yes, and there is no terminal to ask at", hint="look at what would happen, then add --yes"
         )
     if not click.confirm(question, err=True):
         raise Cancelled("nothing was changed")

@@ -164,6 +164,45 @@ def test_what_click_refuses_is_a_usage_error_with_a_hint(call: Call, arguments: 
     assert "--help" in said.err
 
 
+@pytest.mark.parametrize("arguments", [[], ["units"]])
+def test_no_command_shows_the_help_as_it_is(call: Call, arguments: list[str]) -> None:
+    said = call(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("Usage: crowdstack")
+    assert "error:" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["status"], 6, "crowdstack up"),
+        (["-s", "birds", "status"], 6, "crowdstack up"),
+        (["export", "task.yaml"], 6, "crowdstack up SPEC"),
+        (["units", "ls", "--spec", "task.yaml"], 6, "crowdstack up SPEC"),
+        (["preview", "tsk.yaml"], 6, 'did you mean "task.yaml"?'),
+        (["status", "tsk.yaml"], 6, 'did you mean "task.yaml"?'),
+        (["doctor", "tsk.yaml"], 6, "there is no spec tsk.yaml"),
+        (["logs", "serv"], 2, "crowdstack logs server"),
+        (["logs", "task.yaml", "servr"], 2, "crowdstack logs task.yaml server"),
+        (["restore", "--yes"], 6, "name the spec, or its folder with -C"),
+        (["status", "task.yaml"], 0, "`crowdstack up` begins one"),
+        (["destroy"], 6, "crowdstack up"),
+        (["destroy", "task.yaml"], 0, "nothing is up"),
+    ],
+)
+def test_a_newcomer_is_told_what_now(
+    call: Call, arguments: list[str], code: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that `new` wrote and where nothing was ever up."""
+    monkeypatch.chdir(tmp_path)
+    assert call("new", "birds").code == 0
+    monkeypatch.chdir("birds")
+    said = call(*arguments)
+    assert said.code == code
+    assert told in said.err + said.out
+    assert not Path(".crowdstack").exists(), "looking made something"
+
+
 def test_an_unknown_command_names_the_nearest(call: Call) -> None:
     said = call("previw")
     assert said.code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,25 @@ def test_up_brings_it_up_and_returns_once_the_target_is_met_and_all_is_down(call
     assert (said.code, world.state, world.done, world.closed) == (0, "destroyed", 4, True)
     assert "4/4 done" in said.out
     assert "crowdstack export birds.yaml -f csv -o birds.csv" in said.out
+
+
+@pytest.mark.parametrize("arguments", [["up", "--yes"], ["preview"], ["preview", "--set", "target.repeats=2"]])
+def test_what_reads_a_spec_takes_task_yaml_unless_told(call: Call, arguments: list[str]) -> None:
+    world = World()
+    assert call(*arguments, world=world).code == 0
+    assert world.opened_with["spec"] == Path("task.yaml")
+    assert "(default: task.yaml)" in " ".join(call(arguments[0], "--help").out.split())
+
+
+@pytest.mark.parametrize("command", ["validate", "preview", "up"])
+def test_without_a_task_yaml_here_the_way_to_one_is_told(
+    call: Call, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = call(command)
+    assert said.code == 6
+    assert "task.yaml" in said.err
+    assert "crowdstack new NAME" in said.err
 
 
 def test_progress_and_the_preview_of_up_go_to_stderr(call: Call) -> None:
