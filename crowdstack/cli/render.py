@@ -215,8 +215,11 @@ def status_data(now: Status) -> dict[str, Any]:
     }
 
 
-def status_rows(now: Status) -> list[tuple[str, str]]:
-    """The same for people: one fact a line, each with what to do where something is wrong."""
+def status_rows(now: Status, *, links: bool = False) -> list[tuple[str, str]]:
+    """The same for people: one fact a line, each with what to do where something is wrong.
+
+    Whoever has a link is that worker: whole they stand here only when they are asked for (`links`).
+    """
     units = now.units
     counts = [f"{getattr(units, name)} {name}" for name in ("open", "assigned", "submitted", "approved")]
     counts += [f"{getattr(units, name)} {name}" for name in ("excluded", "rejected", "surplus") if getattr(units, name)]
@@ -244,15 +247,18 @@ def status_rows(now: Status) -> list[tuple[str, str]]:
         rows.append(("disk", "nearly full: no unit is given out until there is room; answers are still taken"))
     if now.quarantined:
         rows.append(("quarantine", f"{now.quarantined} events could not be read; they are kept: crowdstack doctor"))
-    return rows + [("link", link) for link in now.links]
+    if links:
+        return rows + [("link", link) for link in now.links]
+    return rows + ([("links", f"{len(now.links)} for people: crowdstack status --links")] if now.links else [])
 
 
-def status(now: Status, form: str) -> str:
+def status(now: Status, form: str, *, links: bool = False) -> str:
+    """JSON has the links in any case: scripts are promised them."""
     if form == "json":
         return to_json(status_data(now))
     if form == "ndjson":
         return to_json(status_data(now), indent=None)
-    rows = status_rows(now)
+    rows = status_rows(now, links=links)
     if form == "md":
         return markdown_table(["fact", "value"], rows)
     return "\n".join(f"{name:<10}  {safe_text(value)}" for name, value in rows)

@@ -202,18 +202,22 @@ def _next_export(task: str, spec: Path | None) -> str:
 
 @click.command()
 @spec_argument
+@click.option("--links", is_flag=True, help="Print the links for people too. Whoever has one is that worker.")
 @output_option(*render.FORMATS)
 @pass_session
-def status(session: Session, spec: Path | None, form: str) -> None:
+def status(session: Session, spec: Path | None, links: bool, form: str) -> None:
     """Show how far the run is, what runs and what was spent. (Also: ps)
+
+    JSON always holds the links for people.
 
     \b
     Example:
       crowdstack status
+      crowdstack status --links
       crowdstack status task.yaml -o json
     """
     with session.project(spec) as project:
-        out(render.status(project.status(), form))
+        out(render.status(project.status(), form, links=links))
 
 
 @click.command()

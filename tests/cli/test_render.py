@@ -86,7 +86,8 @@ def test_hostile_text_prints_as_text(call: Call, tmp_path: Path, command: str, f
     log = tmp_path / "runs" / "birds-1" / "server.log"
     log.parent.mkdir(parents=True)
     log.write_text(HOSTILE.replace("\ud800", "") + "\n")
-    said = call(command, *(() if command == "logs" else ("-o", form)), world=world)
+    options = {"logs": (), "status": ("--links", "-o", form)}.get(command, ("-o", form))
+    said = call(command, *options, world=world)
     assert said.code == 0
     assert "owned" in said.out
     assert not set(said.out) & set("\x1b\x07\r\x9b\u202e\u2066\ud800")
@@ -135,6 +136,7 @@ ERRORS = {
 }
 STATUSES = {
     "status-live": a_status(loop_note="waits for verdicts", quarantined=2),
+    "status-links": a_status(),
     "status-nothing": a_status(
         state="not deployed", server_url=None, server_healthy=False, loop_running=False, links=(), budget=None
     ),
@@ -146,7 +148,7 @@ STATUSES = {
     [
         *((name, render.preview(plan)) for name, plan in PREVIEWS.items()),
         *((name, render.error(fault)) for name, fault in ERRORS.items()),
-        *((name, render.status(now, "text")) for name, now in STATUSES.items()),
+        *((name, render.status(now, "text", links=name == "status-links")) for name, now in STATUSES.items()),
     ],
     ids=[*PREVIEWS, *ERRORS, *STATUSES],
 )

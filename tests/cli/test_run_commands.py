@@ -179,6 +179,23 @@ def test_status_as_json_has_the_promised_keys(call: Call) -> None:
     assert told["spend"] == "0.05 USD"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ((), False),
+        (("-o", "md"), False),
+        (("--links",), True),
+        (("--links", "-o", "md"), True),
+        (("-o", "json"), True),
+        (("-o", "ndjson"), True),
+    ],
+)
+def test_status_shows_whole_links_to_who_asks_for_them(call: Call, arguments: tuple[str, ...], shown: bool) -> None:
+    said = call("status", *arguments, world=World(state="live", target=1000))
+    assert ("v1.1.abc.def" in said.out) is shown
+    assert ("1 for people: crowdstack status --links" in said.out) is not shown
+
+
 @pytest.mark.parametrize(("command", "state"), [("stop", "paused"), ("resume", "live")])
 def test_stop_and_resume_see_to_it_that_a_reconciler_does_it(call: Call, command: str, state: str) -> None:
     world = World(state="live", loop=False)
