@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,6 +79,17 @@ def test_no_color_takes_the_colours_away(terminal: Open) -> None:
     at = terminal({}, "--no-color", "preview")
     assert at.ended() == 0
     assert "\x1b[" not in at.seen
+
+
+def test_no_color_in_the_environment_does_so_too(terminal: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = terminal({}, "preview")
+    assert coloured.ended() == 0
+    assert "\x1b[" in coloured.seen
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = terminal({}, "up", "--yes")
+    assert plain.ended() == 0
+    assert not re.search(r"\x1b\[[0-9;]*[1-9][0-9;]*m", plain.seen), "a colour"
 
 
 def test_answers_are_not_printed_on_a_terminal_as_they_are(terminal: Open) -> None:
