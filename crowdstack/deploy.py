@@ -6,7 +6,7 @@ Use cases over ports; `wiring` hands in the adapters. Killed anywhere and called
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -16,7 +16,7 @@ from typing import Any
 from crowdstack.errors import StateMismatch
 from crowdstack.folder import Folder, open_private, private_folder, write_private
 from crowdstack.lock import held as held_lock
-from crowdstack.model import EndedVisit, Item, Money, Run, RunId, RunState, TaskName, UnitCounts, VisitCounts
+from crowdstack.model import EndedVisit, Item, Money, Run, RunId, RunState, TaskName, UnitCounts, VisitCounts, WorkerId
 from crowdstack.plan.cost import Cost, check_budget, cost
 from crowdstack.plan.decide import Observed, RestState, target_met
 from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
@@ -62,13 +62,14 @@ class Status:
     server_healthy: bool
     loop_running: bool
     loop_note: str | None
-    links: tuple[str, ...]
+    links: Mapping[WorkerId, str]
     spend: Money
     exposure: Money
     cap: Money | None
     budget: Money | None
     quarantined: int
     workers: int
+    labels: Mapping[str, str]
     started_at: datetime | None
     rate_per_min: float | None = None
     disk_low: bool = False  # the server gives out no unit until there is room (Limits.disk_reserve)
@@ -281,7 +282,7 @@ class Deployment:
         server_healthy: bool,
         loop_running: bool,
         disk_low: bool,
-        links: tuple[str, ...],
+        links: Mapping[WorkerId, str],
     ) -> Status:
         """How the run stands, by the store; what only the machine knows is handed in."""
         desired = Desired.from_settings(run.settings["desired"], run=run.id)
@@ -309,6 +310,7 @@ class Deployment:
             budget=desired.budget,
             quarantined=self._store.quarantined(run.id),
             workers=visits.active,
+            labels=run.settings["spec"]["metadata"].get("labels") or {},
             started_at=run.opened_at,
         )
 
@@ -378,12 +380,13 @@ def absent(task: TaskName) -> Status:
         server_healthy=False,
         loop_running=False,
         loop_note=None,
-        links=(),
+        links={},
         spend=nothing,
         exposure=nothing,
         cap=None,
         budget=None,
         quarantined=0,
         workers=0,
+        labels={},
         started_at=None,
     )

@@ -141,8 +141,8 @@ class Crowd(Protocol):
     def stop(self) -> None:
         """Ask it to end and wait until its process is gone."""
 
-    def links(self) -> Sequence[str]:
-        """Signed links for people (human crowd; empty for simulated ones)."""
+    def links(self) -> Mapping[WorkerId, str]:
+        """The signed link of each person who is invited (human crowd; empty for simulated ones)."""
 
 
 # ---------------------------------------------------------------------------------------------------- control

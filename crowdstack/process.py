@@ -6,6 +6,7 @@ Used by the engine's plugin (task server), `deploy` (reconciler) and the mock pr
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -146,6 +147,17 @@ def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path, hold: S
     _children.append(child)
     identity = identify(child.pid)
     return identity or ProcessId(pid=child.pid, boot=boot_id(), start="gone")
+
+
+def start_log(*, names: bool = False) -> None:
+    """The log of a process of a run, on stderr: its times are UTC, as those of the store are. `names`: of the loggers too."""
+    words = logging.Formatter(
+        f"%(asctime)s.%(msecs)03dZ %(levelname)s {'%(name)s ' if names else ''}%(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
+    words.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(words)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 _children: list[subprocess.Popen[bytes]] = []  # kept so that Popen's destructor does not warn; polled by `reap`

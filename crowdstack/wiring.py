@@ -15,7 +15,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ from crowdstack.engine.launcher import reachable, read_config
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Busy, LockHeld, NotFound, Refused, StateMismatch, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
-from crowdstack.model import Money, Run, RunId, RunState, TaskName
+from crowdstack.model import Money, Run, RunId, RunState, TaskName, WorkerId
 from crowdstack.plan.desired import Desired
 from crowdstack.plan.forecast import Line
 from crowdstack.ports import Engine, OnStep, Program, Step, Store
@@ -242,10 +242,10 @@ class Project:
             links=self.links(),
         )
 
-    def links(self) -> tuple[str, ...]:
+    def links(self) -> Mapping[WorkerId, str]:
         """For people; none unless the crowd is human and the stack is up."""
         run, server = self.run, self.server()
-        return tuple(open_crowd(self.folder, run, server).links()) if run and server else ()
+        return open_crowd(self.folder, run, server).links() if run and server else {}
 
     def history(self) -> tuple[tuple[Step, ...], tuple[Line, ...]]:
         """What happened to the last run, folded as `preview` folds what would."""
@@ -386,9 +386,9 @@ class CrowdOfStack:
         if (crowd := self._crowd()) is not None:
             crowd.stop()
 
-    def links(self) -> Sequence[str]:
+    def links(self) -> Mapping[WorkerId, str]:
         crowd = self._crowd()
-        return () if crowd is None else crowd.links()
+        return {} if crowd is None else crowd.links()
 
 
 # ---------------------------------------------------------------------------------------------------- the reconciler
@@ -396,7 +396,7 @@ class CrowdOfStack:
 
 def reconcile(state: Path, run_id: str) -> int:
     """Body of the detached reconciler: returns once the run is destroyed."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    process.start_log()
     folder = Folder(state.resolve())
     with closing(open_store(folder)) as store:
         task = store.run(RunId(run_id)).task

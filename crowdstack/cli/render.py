@@ -204,7 +204,8 @@ def status_data(now: Status) -> dict[str, Any]:
         "rate_per_min": now.rate_per_min,
         "server": {"url": now.server_url, "healthy": now.server_healthy},
         "loop": {"running": now.loop_running, "note": now.loop_note},
-        "links": list(now.links),
+        "links": list(now.links.values()),
+        "labels": plain(now.labels),
         "spend": plain(now.spend),
         "exposure": plain(now.exposure),
         "cap": plain(now.cap),
@@ -227,6 +228,7 @@ def status_rows(now: Status, *, links: bool = False) -> list[tuple[str, str]]:
     rows = [
         ("task", now.task),
         ("run", now.run or "none; `crowdstack up` begins one"),
+        *([("labels", ", ".join(f"{name}={text}" for name, text in now.labels.items()))] if now.labels else []),
         ("state", now.state),
         ("done", f"{now.done} of {now.target}"),
         ("units", f"{units.total}: {', '.join(counts)}"),
@@ -248,7 +250,7 @@ def status_rows(now: Status, *, links: bool = False) -> list[tuple[str, str]]:
     if now.quarantined:
         rows.append(("quarantine", f"{now.quarantined} events could not be read; they are kept: crowdstack doctor"))
     if links:
-        return rows + [("link", link) for link in now.links]
+        return rows + [("link", f"{person}: {link}") for person, link in now.links.items()]
     return rows + ([("links", f"{len(now.links)} for people: crowdstack status --links")] if now.links else [])
 
 

@@ -140,10 +140,10 @@ def up(
         with Interrupts(DETACHING) as interrupts:
             project.up(seen=plan, fresh=fresh, on_step=_tell)
             links = project.links()
-            for link in links:
-                say(f"link for a person: {render.safe_text(link)}")
+            for person, link in links.items():
+                say(render.safe_text(f"link for {person}: {link}"))
             if open_link and links:
-                click.launch(links[0])
+                click.launch(next(iter(links.values())))
             until = (lambda now: now.server_healthy or _over(now)) if detach else _over
             now = watch(project, interrupts, until, deadline=deadline, color=color)
             if now.state in GONE:

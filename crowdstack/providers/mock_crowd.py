@@ -12,6 +12,7 @@ from typing import Any
 from crowdstack import process, tokens
 from crowdstack.errors import Busy
 from crowdstack.folder import private_folder, read_bytes, write_private
+from crowdstack.model import WorkerId
 from crowdstack.process import ProcessId
 from crowdstack.wire.configs import CrowdConfig
 
@@ -81,11 +82,11 @@ class MockCrowd:
                 return
         raise Busy(f"the crowd (pid {found.pid}) does not end")
 
-    def links(self) -> Sequence[str]:
+    def links(self) -> Mapping[WorkerId, str]:
         signer = tokens.Signer(self._link_key, "link")
         expires = self._issued + LINK_DAYS * 86_400
-        return [
-            tokens.link_url(
+        return {
+            WorkerId(person): tokens.link_url(
                 self._named["origin"],
                 signer.sign(
                     tokens.link_claims(
@@ -94,7 +95,7 @@ class MockCrowd:
                 ),
             )
             for person in self._people
-        ]
+        }
 
     def _process(self) -> ProcessId | None:
         return process.written(self._folder / "crowd.process.json")

@@ -354,7 +354,7 @@ class _Loop:
         except LockHeld as fault:  # `up` is at the stack this moment; nobody else leads this run
             raise Busy("the stack is in use") from fault
         await self._aside(lambda: self._finish(self._open_intents(TearDown.kind)))
-        await self._aside(self._store.note, self._run, RestState.DONE.value, "gone", self._clock.now())
+        await self._aside(self._store.note, self._run, RestState.DONE.value, "it was taken down", self._clock.now())
         await self._aside(self._store.set_reached, self._run, RunState.DESTROYED, self._clock.now())
         self._log.info("%s is gone", self._run)
 

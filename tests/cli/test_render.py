@@ -78,10 +78,11 @@ def test_hostile_text_prints_as_text(call: Call, tmp_path: Path, command: str, f
         preview_says={
             "lines": (a_line("+", HOSTILE),),
             "notes": (HOSTILE,),
+            "edits": (HOSTILE,),
             "never_changes": (HOSTILE,),
             "steps": (a_step(Operation.UPDATE, HOSTILE, changed=(HOSTILE,)),),
         },
-        status_says={"loop_note": HOSTILE, "links": (HOSTILE,), "server_url": HOSTILE},
+        status_says={"loop_note": HOSTILE, "links": {HOSTILE: HOSTILE}, "labels": {HOSTILE: HOSTILE}, "server_url": HOSTILE},
     )
     log = tmp_path / "runs" / "birds-1" / "server.log"
     log.parent.mkdir(parents=True)
@@ -138,7 +139,7 @@ STATUSES = {
     "status-live": a_status(loop_note="waits for verdicts", quarantined=2),
     "status-links": a_status(),
     "status-nothing": a_status(
-        state="not deployed", server_url=None, server_healthy=False, loop_running=False, links=(), budget=None
+        state="not deployed", server_url=None, server_healthy=False, loop_running=False, links={}, budget=None
     ),
 }
 

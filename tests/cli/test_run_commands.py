@@ -44,7 +44,7 @@ def test_without_a_task_yaml_here_the_way_to_one_is_told(
 def test_progress_and_the_preview_of_up_go_to_stderr(call: Call) -> None:
     said = call("up", "--yes", world=World())
     assert "Can never be changed later" in said.err
-    assert "link for a person: http://127.0.0.1:8000/?t=" in said.err
+    assert "link for person-1: http://127.0.0.1:8000/?t=" in said.err
     assert len(said.out.splitlines()) == 2
 
 

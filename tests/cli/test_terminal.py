@@ -72,7 +72,7 @@ def test_ctrl_c_at_the_question_changes_nothing(terminal: Open) -> None:
         at.type(CTRL_C)
         at.reads_for(3)
     assert at.ended() == 8
-    assert "link for a person" not in at.seen
+    assert "link for person-1" not in at.seen
 
 
 def test_no_color_takes_the_colours_away(terminal: Open) -> None:

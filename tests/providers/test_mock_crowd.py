@@ -111,7 +111,7 @@ def test_people_get_a_link_each_and_always_the_same(tmp_path: Path) -> None:
     assert not made.running()
     assert made.links() == crowd(tmp_path, {"kind": "human", "people": ["ann", "bob"]}).links()
     claims = []
-    for link in made.links():
+    for link in made.links().values():
         (token,) = parse_qs(urlsplit(link).query)["t"]
         claims.append(tokens.Signer(KEY, "link").check(token, now=OPENED.timestamp() + 1))
         assert tokens.Signer(KEY, "link").check(token, now=OPENED.timestamp() + LINK_DAYS * 86_400) is None
@@ -122,4 +122,4 @@ def test_people_get_a_link_each_and_always_the_same(tmp_path: Path) -> None:
 
 
 def test_simulated_workers_need_no_links(tmp_path: Path) -> None:
-    assert crowd(tmp_path, BOTS).links() == []
+    assert crowd(tmp_path, BOTS).links() == {}
