@@ -187,7 +187,7 @@ class Deployment:
     def _preview(self, wanted: Wanted, edits: Edits, *, fresh: bool) -> Preview:
         basis = self._store.basis(wanted.spec.name)
         stands = self._store.rehearse(**wanted.arguments(fresh=fresh, now=self._clock.now()))
-        if stands.new and self._folder.run(stands.run).inbox.exists():
+        if stands.new and self._folder.run(stands.run).led:
             raise StateMismatch(
                 f"the store knows nothing of {stands.run}, and its inbox is here: this is an older store",
                 where=str(self._folder.run(stands.run).inbox),

@@ -52,6 +52,11 @@ class RunFolder:
         return self.root / "reconcile.log"
 
     @property
+    def led(self) -> bool:
+        """A reconciler has taken events from its inbox, and the inbox is still here: a store knows this run."""
+        return self.inbox.exists() and self.loop_log.exists()
+
+    @property
     def crowd(self) -> Path:
         """The mock crowd's own folder: its configuration, wallet, journal, log."""
         return self.root / "crowd"
@@ -100,6 +105,10 @@ class Folder:
 
     def run(self, run: str) -> RunFolder:
         return RunFolder(self.root / "runs" / run)
+
+    def runs(self) -> list[RunFolder]:
+        """Of all runs that were ever up here."""
+        return [RunFolder(path) for path in sorted(self.root.glob("runs/*")) if path.is_dir()]
 
 
 def private_folder(path: Path) -> Path:

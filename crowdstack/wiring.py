@@ -543,7 +543,7 @@ def _has_store(folder: Folder) -> bool:
     """StateMismatch when it had one and that is gone: a new one would take the run's files for somebody else's."""
     if folder.store.exists():
         return True
-    if any(folder.backups.glob("*.db")) or any(folder.root.glob("runs/*/inbox.db")):
+    if any(folder.backups.glob("*.db")) or any(run.led for run in folder.runs()):
         raise StateMismatch(
             "the store is gone, and runs that it knew are here",
             where=str(folder.store),

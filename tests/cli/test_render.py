@@ -82,7 +82,12 @@ def test_hostile_text_prints_as_text(call: Call, tmp_path: Path, command: str, f
             "never_changes": (HOSTILE,),
             "steps": (a_step(Operation.UPDATE, HOSTILE, changed=(HOSTILE,)),),
         },
-        status_says={"loop_note": HOSTILE, "links": {HOSTILE: HOSTILE}, "labels": {HOSTILE: HOSTILE}, "server_url": HOSTILE},
+        status_says={
+            "loop_note": HOSTILE,
+            "links": {HOSTILE: HOSTILE},
+            "labels": {HOSTILE: HOSTILE},
+            "server_url": HOSTILE,
+        },
     )
     log = tmp_path / "runs" / "birds-1" / "server.log"
     log.parent.mkdir(parents=True)
