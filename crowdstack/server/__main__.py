@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from crowdstack import process
@@ -96,6 +97,9 @@ def main() -> int:
     options = parser.parse_args()
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys and answers are in memory
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError):  # some systems say "unlimited" and mean less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     sys.setswitchinterval(0.001)  # the disk's thread needs the interpreter only for a moment, but at once
     process.start_log(names=True)
     logging.getLogger("tornado").setLevel(logging.ERROR)  # it quotes what strangers send

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import prometheus_client
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPMessageDelegate
 from tornado.iostream import IOStream, StreamBufferFullError, StreamClosedError
 from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
@@ -37,6 +38,7 @@ _FORBIDDEN = (
     "<!doctype html><title>Link not valid</title><p>This link is not valid. Please open it again from where you got it."
 )
 _RETRY_S = "5"
+_BUSY = f"HTTP/1.1 503 Busy\r\nRetry-After: {_RETRY_S}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 
 
 class Metrics:
@@ -66,38 +68,63 @@ class Metrics:
 
 
 class Door:
-    """Counts who is in: open worker sockets, those that have not said hello, pages per visit."""
+    """Who is in: open worker sockets, pages per visit, and strangers.
+
+    A stranger is a connection that has shown no good link, session or proof: silent or slow, a request for a file, a
+    socket before hello. It keeps nobody out: where there are too many, the one that was silent longest makes room.
+    Strangers have a share of the open files for themselves, so control socket and health proof find room at any time.
+    """
 
     def __init__(self) -> None:
         self.sockets: set[WorkSocket] = set()
-        self.waiting: Tally[str] = Tally()  # by address
         self.pages: Tally[str] = Tally()  # by visit
+        self.strangers: dict[IOStream, str] = {}  # with their addresses, those silent longest first
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        room = files - max(64, files // 10)  # the rest is for disk and listener
+        self._most_strangers, self._most_sockets = room // 4, room - room // 4
 
-    def turns_away(self, address: str, limits: Limits) -> str | None:
-        """The limit that leaves no room for another socket."""
-        if self.waiting.total() >= limits.waiting_sockets:
-            return "waiting_sockets"
-        return "waiting_per_address" if self.waiting[address] >= limits.waiting_per_address else None
+    def wait(self, stream: IOStream, address: str, limits: Limits) -> tuple[IOStream, str] | None:
+        """A stranger that says nothing from now on; whoever must leave for it, and by which limit."""
+        there = {other: of for other, of in self.strangers.items() if other is not stream and not other.closed()}
+        self.strangers = {**there, stream: address}
+        near = [other for other, of in self.strangers.items() if of == address]
+        if len(near) > limits.waiting_per_address:
+            return near[0], "waiting_per_address"
+        if len(self.strangers) > min(limits.waiting_sockets, self._most_strangers):
+            return next(iter(self.strangers)), "waiting_sockets"
+        return None
+
+    def know(self, stream: IOStream) -> None:
+        self.strangers.pop(stream, None)
+
+    def full(self) -> bool:
+        """Whether there is no file left for another worker socket."""
+        return len(self.sockets) >= self._most_sockets
 
 
 class Listener(HTTPServer):
-    """An HTTP server that keeps room for the disk: near the limit of open files it turns connections away."""
+    """An HTTP server in which those who say nothing keep nobody out."""
 
-    def guard(self, door: Door, metrics: Metrics) -> None:
-        self._door, self._metrics = door, metrics
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most = most - max(64, most // 10)
+    def guard(self, server: TaskServer) -> None:
+        self._server = server
 
-    def handle_stream(self, stream: Any, address: Any) -> None:
-        if len(self._connections) + len(self._door.sockets) < self._most:
-            super().handle_stream(stream, address)
-            return
-        self._metrics.turned_away.labels("files").inc()
-        answer = f"HTTP/1.1 503 Busy\r\nRetry-After: {_RETRY_S}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        # Said and closed at once: a burst is accepted in one go, and whoever waited for a turn would hold a file meanwhile.
-        with suppress(OSError):  # it has gone already
-            stream.socket.send(answer.encode())  # a new connection has room for it
-        stream.close()
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        self._wait(stream, address)  # at once: a burst is accepted in one go
+        super().handle_stream(stream, address)
+
+    def start_request(self, server_conn: Any, request_conn: Any) -> HTTPMessageDelegate:
+        self._wait(server_conn.stream, server_conn.context.address)  # what it asked before is answered
+        return super().start_request(server_conn, request_conn)
+
+    def _wait(self, stream: IOStream, address: Any) -> None:
+        leaving = self._server.door.wait(stream, address[0], self._server.config.limits)
+        if leaving is not None:
+            other, limit = leaving
+            self._server.metrics.turned_away.labels(limit).inc()
+            if not other.writing():  # nothing half said
+                with suppress(OSError):  # it has gone already
+                    other.socket.send(_BUSY)
+            other.close()
 
 
 class Handler(RequestHandler):
@@ -256,9 +283,8 @@ class WorkSocket(WebSocketHandler):
     def prepare(self) -> None:
         if self.request.headers.get("Origin") != self.server.config.origin:
             raise HTTPError(403)
-        limit = self.server.door.turns_away(self.request.remote_ip or "", self.server.config.limits)
-        if limit is not None:
-            self.server.metrics.turned_away.labels(limit).inc()
+        if self.server.door.full():
+            self.server.metrics.turned_away.labels("files").inc()
             self.set_header("Retry-After", _RETRY_S)
             raise HTTPError(503)
 
@@ -275,10 +301,8 @@ class WorkSocket(WebSocketHandler):
         stream.max_write_buffer_size = limits.write_buffer
         stream.set_nodelay(True)
         self._pace = Pace(limits)
-        self._address = self.request.remote_ip or ""
-        self._stranger = True
+        self._stream, self._stranger = stream, True
         self.server.door.sockets.add(self)
-        self.server.door.waiting[self._address] += 1
         self._hello_due = asyncio.get_running_loop().call_later(limits.hello_s, self.close, frames.NO_HELLO, "no hello")
 
     def on_message(self, message: str | bytes) -> Awaitable[Any] | None:
@@ -317,7 +341,7 @@ class WorkSocket(WebSocketHandler):
     def _known(self) -> None:
         """A good link or session was shown."""
         self._stranger = False
-        self.server.door.waiting[self._address] -= 1
+        self.server.door.know(self._stream)
         self._hello_due.cancel()
 
     def _count_page(self, visit: str) -> bool:
@@ -359,8 +383,7 @@ class WorkSocket(WebSocketHandler):
             connection._abort()
 
     def on_close(self) -> None:
-        if self._stranger:
-            self._known()
+        self._hello_due.cancel()
         self._forget_page()
         self.server.door.sockets.discard(self)
 

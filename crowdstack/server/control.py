@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tornado.iostream import IOStream
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
@@ -81,6 +82,9 @@ class ControlSocket(WebSocketHandler):
 
     def open(self, *_: str, **__: str) -> None:
         self.set_nodelay(True)
+        stream = self.ws_connection.stream  # type: ignore[union-attr]
+        assert isinstance(stream, IOStream)
+        self._stream = stream
         self.server.controls.add(self)
         inbox = self.server.inbox
         self._send(frames.Challenge(nonce=self._nonce, inbox=inbox.id, epoch=inbox.epoch))
@@ -132,6 +136,7 @@ class ControlSocket(WebSocketHandler):
             self.close(1011, "the disk refuses")
             return
         self.term = claimed
+        server.door.know(self._stream)
         for other in [other for other in server.controls if other is not self and other.term]:
             other.fence()
         self._send(frames.Welcome(term=claimed, lease_s=LEASE_S, mac=proof("server/v1", claimed)))

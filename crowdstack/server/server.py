@@ -81,7 +81,7 @@ class TaskServer:
             max_header_size=16 * 1024,
             max_body_size=limits.frame,
         )
-        self._listener.guard(self.door, self.metrics)
+        self._listener.guard(self)
         self._listener.add_socket(listening)
         self._ticking = asyncio.ensure_future(self._tick())
         self._ticking.add_done_callback(self._ticked)

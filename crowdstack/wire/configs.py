@@ -21,8 +21,10 @@ class Limits:
     burst: int = 40
     faults: int = 3
     sockets_per_session: int = 4
-    waiting_sockets: int = 500
-    waiting_per_address: int = 50
+    waiting_sockets: int = (
+        500  # connections that have shown no good link, session or proof; never over a fourth of the files
+    )
+    waiting_per_address: int = 100  # a page opens about four at first, and a lab or a proxy shares one address
     ping_s: float = 20.0
     write_buffer: int = 1024 * 1024
     waiting_submits: int = 2000

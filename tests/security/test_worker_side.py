@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import logging
+import re
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
-from tornado.websocket import websocket_connect
+from tornado.websocket import WebSocketClosedError, websocket_connect
 
 from crowdstack.errors import Refused
 from crowdstack.model import ItemOffer, StudyState, UnitOffer
@@ -127,26 +130,115 @@ def test_an_oversize_frame_closes_the_socket_at_once(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
-def test_slowloris_and_stalled_readers_are_dropped_while_workers_finish(tmp_path: Path) -> None:
+_ESTABLISHED = b"\1"  # the first byte of TCP_INFO
+
+
+class Attack:
+    """One connection of an attacker: it says `first`, then a byte of `then` ten times a second, and never reads."""
+
+    def __init__(self, first: bytes = b"", then: bytes = b"") -> None:
+        self._first, self._then = first, then
+        self.dropped = 0
+
+    async def go_on(self, port: int, over: asyncio.Event) -> None:
+        """Dropped, it comes again. Once it is `over`, it stays until it is dropped."""
+        while not (over.is_set() and self.dropped):
+            with socket.socket() as dialled, suppress(OSError):
+                dialled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                dialled.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(dialled, ("127.0.0.1", port))
+                await self._stay(dialled, over)
+            self.dropped += 1
+            await asyncio.sleep(0.1)
+
+    async def _stay(self, dialled: socket.socket, over: asyncio.Event) -> None:
+        dialled.send(self._first)
+        for at in itertools.count():
+            if dialled.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != _ESTABLISHED:
+                return
+            dialled.send(self._then[at : at + 1])
+            await asyncio.sleep(0.1)
+            while over.is_set() and await asyncio.get_running_loop().sock_recv(dialled, 1 << 20):
+                pass  # who has not read until now sees the end only behind all that
+
+
+def masked(text: str) -> bytes:
+    """A frame as a client sends it, with a mask of zeros."""
+    raw = text.encode()
+    return (
+        b"\x81"
+        + (bytes([128 | len(raw)]) if len(raw) < 126 else b"\xfe" + len(raw).to_bytes(2, "big"))
+        + bytes(4)
+        + raw
+    )
+
+
+def test_slowloris_and_stalled_readers_are_dropped_while_50_workers_finish(tmp_path: Path) -> None:
     async def story(server: TaskServer) -> None:
-        mute = await Page.open(server.origin)
-        crowd = [await Page.open(server.origin) for _ in range(4)]
-        with pytest.raises(HTTPClientError, match="503"):
-            await Page.open(server.origin)
-        assert await mute.closed() == frames.NO_HELLO
-        for page in (mute, *crowd):
+        async with control(server) as client:
+            await client.connect(None)
+            items = [f"i{n}" for n in range(250)]
+            await client.offer(
+                [ItemOffer(item=name, data={"text": "x" * 100_000}) for name in items],
+                [UnitOffer(unit=unit_id(name), item=name, attempt=1) for name in items],
+            )
+            await client.open_study(STUDY, places=1000, state=StudyState.OPEN)
+        socket_ = f"Host: x\r\nOrigin: {server.origin}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        opening = (
+            f"GET /v1/work HTTP/1.1\r\n{socket_}Sec-WebSocket-Key: {'A' * 22}==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        attacks = {
+            "says nothing": [Attack() for _ in range(10)],
+            "never says hello": [Attack(opening.encode()) for _ in range(10)],
+            "headers byte by byte": [Attack(then=b"GET / HTTP/1.1\r\nHost: " + b"x" * 1000) for _ in range(10)],
+            "body byte by byte": [
+                Attack(b"POST /v1/submissions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", b"x" * 1000)
+                for _ in range(10)
+            ],
+            "never reads": [
+                Attack(opening.encode() + masked(json.dumps(hello)) + masked('{"type":"next"}') * 200)
+                for hello in (
+                    {"type": "hello", "protocol": 1, "bundle": "", "params": {"t": link(server.origin, f"a{n}")}}
+                    for n in range(5)
+                )
+            ],
+        }
+        over = asyncio.Event()
+        attackers = [each.go_on(server.port, over) for kind in attacks.values() for each in kind]
+        attacking = asyncio.gather(*attackers)
+
+        async def cut_off(limit: str) -> int:
+            key = {"Authorization": f"Bearer {b64(server.config.keys['metrics'])}"}
+            text = (await fetch(server, "/metrics", headers=key)).body.decode()
+            found = re.search(rf'turned_away_total{{limit="{limit}"}} (\d+)', text)
+            return int(found[1]) if found else 0
+
+        while await cut_off("write_buffer") < 5:
+            pass
+
+        async def work(name: str) -> list[frames.ToWorker]:
+            page = None
+            while page is None:  # as client.js does: a little later, if there was no room
+                with suppress(HTTPClientError, OSError, AssertionError, WebSocketClosedError):
+                    page = await Page.of(server.origin, name)
+                    break
+                await asyncio.sleep(0.2)
+            said = [await page.submit((await page.take()).assignment, {"label": "yes"}) for _ in range(4)]
             page.close()
-        workers = [await Page.of(server.origin, f"w{n}") for n in range(10)]
+            return said
 
-        async def work(page: Page) -> frames.ToWorker:
-            return await page.submit((await page.take()).assignment, {"label": "yes"})
+        said = await asyncio.gather(*(work(f"w{n}") for n in range(50)))
+        assert len(server.door.strangers) <= 30
+        receipts = [answer.receipt for answers in said for answer in answers if isinstance(answer, frames.Accepted)]
+        assert len(receipts) == len(set(receipts)) == 200
+        assert not attacking.done()
+        over.set()
+        await asyncio.wait_for(attacking, 20)
+        assert all(each.dropped for kind in attacks.values() for each in kind)
+        assert await cut_off("waiting_per_address")
 
-        accepted = await asyncio.gather(*map(work, workers))
-        assert all(isinstance(answer, frames.Accepted) for answer in accepted)
-        for page in workers:
-            page.close()
-
-    play(tmp_path, story, units=10, limits={"hello_s": 0.5, "waiting_per_address": 5})
+    limits = {"hello_s": 1.0, "waiting_per_address": 30, "burst": 200, "write_buffer": 256 * 1024}
+    play(tmp_path, story, units=0, limits=limits)
 
 
 def test_a_reader_that_stalls_is_cut_off(tmp_path: Path) -> None:
