@@ -242,7 +242,7 @@ class SubmissionsHandler(Handler):
             return
         outcome = session.receive(frame, now())
         if isinstance(outcome, Keep):
-            kept = await self.server.inbox.append(outcome.change)
+            kept = await self.server.inbox.append(outcome.change, len(self.request.body))
             outcome = Reply(outcome.answer() if kept else outcome.busy)
         self._answer(outcome.frame, _STATUS.get(type(outcome.frame), 409))
 
@@ -326,7 +326,8 @@ class WorkSocket(WebSocketHandler):
             if outcome.close is not None:
                 self.close(outcome.close, "see the frame before")
             return None
-        kept = self.server.inbox.append(outcome.change)
+        size = len(message if isinstance(message, bytes) else message.encode())
+        kept = self.server.inbox.append(outcome.change, size)
         kept.add_done_callback(partial(self._answer, outcome))
         return kept
 

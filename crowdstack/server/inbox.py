@@ -23,6 +23,7 @@ from typing import Any
 from crowdstack.errors import Busy, Refused
 from crowdstack.folder import private_file
 from crowdstack.server.pool import RECEIPT, Change, Snapshot
+from crowdstack.wire.configs import Limits
 from crowdstack.wire.control import Entry, chain_next, chain_start, event_text, told_again
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Inbox:
         self._ballast = path.with_suffix(".ballast")
         self._waiting: deque[tuple[Change, asyncio.Future[bool]]] = deque()
         self._acts: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
+        self._undecided = 0  # bytes of frames whose changes wait or are on their way to the disk
         self._closed = False
         self.stuck = False  # the disk did not take the last group; tried again after the next look at it
         self._busy = False  # a commit is under way, or scheduled
@@ -99,19 +101,26 @@ class Inbox:
 
     # -------------------------------------------------------------------------------------------- writing
 
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
+    def full(self, limits: Limits) -> bool:
+        """Whether as much waits for the disk as may."""
+        return len(self._waiting) >= limits.waiting_submits or self._undecided >= limits.waiting_bytes
 
-    def append(self, change: Change) -> asyncio.Future[bool]:
-        """Keep it. An empty change is a barrier: its future is done once everything before it is decided."""
+    def append(self, change: Change, size: int = 0) -> asyncio.Future[bool]:
+        """Keep it; `size`: the bytes it came in. An empty change is a barrier: its future is done once everything before
+        it is decided."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self._closed or not (change or self._busy):
             future.set_result(not self._closed)
             return future
         self._waiting.append((change, future))
+        if size:
+            self._undecided += size
+            future.add_done_callback(lambda _: self._decided(size))
         self._wake()
         return future
+
+    def _decided(self, size: int) -> None:
+        self._undecided -= size
 
     def _wake(self) -> None:
         if not self._busy:

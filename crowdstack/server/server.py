@@ -67,7 +67,7 @@ class TaskServer:
             listening.close()
             raise
         pool = Pool(self.settings.terms, self.inbox.assignment)
-        self.desk = Desk(self.settings, pool, lambda: self.inbox.waiting, lambda: self.inbox.stuck)
+        self.desk = Desk(self.settings, pool, lambda: self.inbox.full(self.config.limits), lambda: self.inbox.stuck)
         self.site = Site(self.config, self._blobs)
         # After a restart the holder of the lease comes first.
         self.lease = Lease(self.inbox.client, self.inbox.term, time.monotonic() + (LEASE_S if self.inbox.client else 0))

@@ -61,7 +61,7 @@ class Desk:
 
     settings: Settings
     pool: Pool
-    waiting: Callable[[], int]  # changes on their way to the disk
+    full: Callable[[], bool]  # as much waits for the disk as may
     stuck: Callable[[], bool]  # the disk takes nothing now: decide nothing
 
 
@@ -174,7 +174,7 @@ class Session:
 
     def _submit(self, frame: Submit, now: Now) -> Reply | Keep:
         desk = self.desk
-        if desk.waiting() >= desk.settings.config.limits.waiting_submits:
+        if desk.full():
             return Reply(_busy(frame))
         hold = desk.pool.asked(frame, self.worker, now)
         if isinstance(hold, Fault):

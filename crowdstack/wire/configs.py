@@ -28,6 +28,7 @@ class Limits:
     ping_s: float = 20.0
     write_buffer: int = 1024 * 1024
     waiting_submits: int = 2000
+    waiting_bytes: int = 32 * 1024 * 1024  # of submits that are not on disk yet
     group: int = 500
     disk_reserve: int = 256 * 1024 * 1024  # below this much free disk no unit is given out
     ballast: int = 64 * 1024 * 1024  # freed when the disk is full, so that accepted answers still fit

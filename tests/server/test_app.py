@@ -361,3 +361,32 @@ def test_on_a_full_disk_nothing_is_decided_until_it_was_looked_at_again(tmp_path
             page.close()
 
     play(tmp_path, story)
+
+
+def test_while_too_many_bytes_of_submits_wait_for_the_disk_others_are_told_busy_and_nothing_is_lost(
+    tmp_path: Path,
+) -> None:
+    note = "x" * 20_000
+
+    async def story(server: TaskServer) -> None:
+        pages = [await Page.of(server.origin, f"w{n}") for n in range(3)]
+        units = [await page.take() for page in pages]
+        commit = server.inbox._commit_next
+        server.inbox._commit_next = lambda: None  # type: ignore[method-assign]
+        submits = [
+            asyncio.ensure_future(page.submit(unit.assignment, {"label": "yes", "note": note}))
+            for page, unit in zip(pages[:2], units, strict=False)
+        ]
+        while server.inbox._undecided < 40_000:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        busy = frames.Busy(of="submit", retry_s=2.0, assignment=units[2].assignment)
+        assert await pages[2].submit(units[2].assignment, {"label": "no"}) == busy
+        server.inbox._commit_next = commit  # type: ignore[method-assign]
+        commit()
+        answers = await asyncio.gather(*submits)
+        assert [type(answer) for answer in answers] == [frames.Accepted] * 2, answers
+        assert isinstance(await pages[2].submit(units[2].assignment, {"label": "no"}), frames.Accepted)
+        for page in pages:
+            page.close()
+
+    play(tmp_path, story, limits={"waiting_bytes": 40_000})

@@ -58,7 +58,7 @@ class Conversation(RuleBasedStateMachine):
         self.pool = Pool(self._settings.terms, self.inbox.assignment)
         self.inbox.on_lost = lambda: self.pool.load(self.inbox.snapshot(), self.now)
         self.inbox.on_lost()
-        desk = Desk(self._settings, self.pool, lambda: 0, lambda: self.inbox.stuck)
+        desk = Desk(self._settings, self.pool, lambda: False, lambda: self.inbox.stuck)
         self.tabs = {(worker, tab): Session(desk) for worker in WORKERS for tab in range(2)}
 
     def _keep(self, change: Change) -> bool:
