@@ -21,7 +21,7 @@ from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
 from crowdstack.server.control import ControlSocket
 from crowdstack.server.pool import now
-from crowdstack.server.session import Keep, Reply, Session
+from crowdstack.server.session import RETRY_S, Keep, Reply, Session
 from crowdstack.server.site import HEADERS
 from crowdstack.tokens import health_proof
 from crowdstack.wire import worker as frames
@@ -67,6 +67,22 @@ class Metrics:
         self._by_type[type(frame)].inc()
 
 
+class Pace:
+    """A bucket of frames: who has emptied it waits; nothing is lost."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.taken = False  # a post is under way (of a socket's frames Tornado reads one at a time by itself)
+        self._rate, self._most = limits.frames_per_s, float(limits.burst)
+        self._left, self._at = self._most, time.monotonic()
+
+    def wait_s(self) -> float:
+        """Take one; how long to wait before it may be used."""
+        at = time.monotonic()
+        self._left = min(self._most, self._left + (at - self._at) * self._rate) - 1
+        self._at = at
+        return max(0.0, -self._left / self._rate)
+
+
 class Door:
     """Who is in: open worker sockets, pages per visit, and strangers.
 
@@ -78,6 +94,7 @@ class Door:
     def __init__(self) -> None:
         self.sockets: set[WorkSocket] = set()
         self.pages: Tally[str] = Tally()  # by visit
+        self.posts: dict[str, Pace] = {}  # by visit, like `Pool.visits` for as long as the server lives
         self.strangers: dict[IOStream, str] = {}  # with their addresses, those silent longest first
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         room = files - max(64, files // 10)  # the rest is for disk and listener
@@ -232,6 +249,19 @@ class SubmissionsHandler(Handler):
         if scheme != "Bearer" or not session.identify(token, now()):
             self._answer(frames.Error(code="forbidden", message="this session is not valid"), 401)
             return
+        assert session.visit is not None  # `identify` found it
+        pace = self.server.door.posts.setdefault(session.visit, Pace(self.server.config.limits))
+        if pace.taken:
+            self._answer(frames.Busy(of="submit", retry_s=RETRY_S), 503)
+            return
+        pace.taken = True
+        try:
+            await asyncio.sleep(pace.wait_s())
+            await self._receive(session)
+        finally:
+            pace.taken = False
+
+    async def _receive(self, session: Session) -> None:
         try:
             frame = frames.FROM_WORKER.parse(self.request.body, self.server.settings.frames)
         except FrameError as fault:
@@ -253,21 +283,6 @@ class SubmissionsHandler(Handler):
             self.set_header("Retry-After", str(int(frame.retry_s)))
         self.set_header("Content-Type", "application/json")
         self.finish(frames.TO_WORKER.to_json(frame))
-
-
-class Pace:
-    """A bucket of frames: who has emptied it waits; nothing is lost."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._rate, self._most = limits.frames_per_s, float(limits.burst)
-        self._left, self._at = self._most, time.monotonic()
-
-    def wait_s(self) -> float:
-        """Take one; how long to wait before it may be used."""
-        at = time.monotonic()
-        self._left = min(self._most, self._left + (at - self._at) * self._rate) - 1
-        self._at = at
-        return max(0.0, -self._left / self._rate)
 
 
 class WorkSocket(WebSocketHandler):

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from crowdstack.errors import Busy, InboxRegressed, LockHeld
 from crowdstack.model import Cursor, EventKind, ItemOffer, UnitOffer
 from crowdstack.server.server import TaskServer
 from crowdstack.wire import worker as frames
+from crowdstack.wire.text import Bounds
 from tests.server.world import Page, a_server, config, control, link, nonce, offer, told, unit_id
 
 Story = Callable[[TaskServer], Awaitable[None]]
@@ -390,3 +392,42 @@ def test_while_too_many_bytes_of_submits_wait_for_the_disk_others_are_told_busy_
             page.close()
 
     play(tmp_path, story, limits={"waiting_bytes": 40_000})
+
+
+async def post(server: TaskServer, page: Page, submit: frames.Submit) -> frames.ToWorker:
+    """The way around a blocked socket."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {page.session}"}
+    request = HTTPRequest(
+        server.origin + "/v1/submissions", method="POST", headers=headers, body=frames.FROM_WORKER.to_json(submit)
+    )
+    answer = await AsyncHTTPClient().fetch(request, raise_error=False)
+    return frames.TO_WORKER.parse(answer.body, Bounds(1 << 20))
+
+
+def test_posts_of_one_visit_are_slowed_down_as_frames_of_a_page_are(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        ann, bob = await Page.of(server.origin, "ann"), await Page.of(server.origin, "bob")
+        submit = frames.Submit(assignment=(await ann.take()).assignment, nonce=nonce(), answers={"label": "yes"})
+        start = asyncio.get_running_loop().time()
+        answers = [await post(server, ann, submit) for _ in range(20)]
+        assert asyncio.get_running_loop().time() - start >= 15 / 20
+        assert len({answer.receipt for answer in answers}) == 1  # type: ignore[union-attr]
+        other = frames.Submit(assignment=(await bob.take()).assignment, nonce=nonce(), answers={"label": "yes"})
+        assert isinstance(await post(server, bob, other), frames.Accepted)
+        ann.close(), bob.close()
+
+    play(tmp_path, story, limits={"frames_per_s": 20, "burst": 5})
+
+
+def test_of_posts_of_one_visit_one_is_under_way_and_the_others_are_busy(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        ann = await Page.of(server.origin, "ann")
+        submit = frames.Submit(assignment=(await ann.take()).assignment, nonce=nonce(), answers={"label": "yes"})
+        first = await post(server, ann, submit)
+        assert isinstance(first, frames.Accepted)
+        answers = await asyncio.gather(*(post(server, ann, submit) for _ in range(5)))
+        assert sorted(map(str, answers)) == sorted(map(str, [first, *[frames.Busy(of="submit", retry_s=2.0)] * 4]))
+        assert await post(server, ann, submit) == first
+        ann.close()
+
+    play(tmp_path, story, limits={"frames_per_s": 2, "burst": 1})
