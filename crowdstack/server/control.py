@@ -20,7 +20,8 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from crowdstack.errors import Busy
 from crowdstack.model import StudyState
-from crowdstack.server.pool import Change, now
+from crowdstack.server.pool import now
+from crowdstack.server.rows import Change
 from crowdstack.tokens import control_proof
 from crowdstack.wire import control as frames
 from crowdstack.wire.text import FrameError

@@ -22,7 +22,7 @@ from typing import Any
 
 from crowdstack.errors import Busy, Refused
 from crowdstack.folder import private_file
-from crowdstack.server.pool import RECEIPT, Change, Snapshot
+from crowdstack.server.rows import Change, Snapshot
 from crowdstack.wire.configs import Limits
 from crowdstack.wire.control import Entry, chain_next, chain_start, event_text, told_again
 
@@ -217,8 +217,9 @@ class Inbox:
             chain = chain_next(chain, seq, salt, text)
             execute(_EVENT, (seq, salt, text, chain))
         for table, values in change.rows:
-            if values[-1] is RECEIPT:
-                values = (*values[:-1], first)
+            execute(_SAVE[table], values)
+        if change.answered is not None:
+            table, values = change.answered.row(receipt=first)
             execute(_SAVE[table], values)
         return seq, chain
 

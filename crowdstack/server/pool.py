@@ -1,4 +1,4 @@
-"""Who may have which unit now: items, units, holds, visits, places, in memory. No I/O; time comes as an argument.
+"""Who may have which unit now: holds, visits, places, and how each of them ends. No I/O; time comes as an argument.
 
 Each verb decides at once and says what must be written for it (a `Change`). Memory is thereby ahead of the disk;
 nobody is told of a decision before it is kept, and when it cannot be kept, `load` builds memory from the disk again.
@@ -11,12 +11,9 @@ import heapq
 import json
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from enum import Enum
 from typing import Any, NamedTuple
 
 from crowdstack.model import (
@@ -25,7 +22,6 @@ from crowdstack.model import (
     AssignmentId,
     Drained,
     Ended,
-    EventBody,
     EventKind,
     Left,
     LeftReason,
@@ -37,7 +33,8 @@ from crowdstack.model import (
     VisitId,
     WorkerId,
 )
-from crowdstack.server.line import Line
+from crowdstack.server.offers import Offers
+from crowdstack.server.rows import Change, Hold, HoldState, Item, Snapshot, Study, Unit, Visit, Worker
 from crowdstack.wire.control import ItemData, UnitPut
 from crowdstack.wire.text import canonical
 from crowdstack.wire.worker import Progress, Submit
@@ -63,117 +60,6 @@ class Terms(NamedTuple):
     max_units: int | None
 
 
-RECEIPT: Any = object()  # in a row: stands for the number that the change's first event will get
-
-
-@dataclass(slots=True)
-class Change:
-    """One decision: its events and the rows as they are after it, kept all together or not at all."""
-
-    at: datetime
-    events: list[tuple[EventKind, EventBody]] = field(default_factory=list)
-    rows: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)  # (table, values)
-    kept: list[Callable[[int], None]] = field(default_factory=list)  # told the first event's number once it is on disk
-
-    def __bool__(self) -> bool:
-        return bool(self.events or self.rows)
-
-
-class HoldState(str, Enum):
-    OPEN = "open"
-    ENDED = "ended"  # returned or expired
-    DONE = "done"  # has answers
-
-
-@dataclass(slots=True, eq=False)
-class Item:
-    id: str
-    n: int
-    data: str  # JSON text
-    done_by: set[str]
-    open: list[Unit] = field(default_factory=list)  # units that anybody may take
-    entries: list[int] = field(default_factory=list)  # positions in the line, while `open` is not empty
-
-    def row(self) -> tuple[str, tuple[Any, ...]]:
-        return "items", (self.id, self.n, self.data, json.dumps(sorted(self.done_by)))
-
-
-@dataclass(slots=True, eq=False)
-class Unit:
-    id: UnitId
-    item: Item
-    attempt: int
-    offered_to: str | None
-    state: UnitState
-
-    def row(self) -> tuple[str, tuple[Any, ...]]:
-        return "units", (self.id, self.item.id, self.attempt, self.offered_to, self.state.value)
-
-
-@dataclass(slots=True, eq=False)
-class Visit:
-    id: VisitId
-    worker: Worker
-    study: StudyKey
-    heard: float
-    submissions: int = 0
-    returned: bool = False  # gave back the last unit and asked for none since
-    left: LeftReason | None = None
-
-    def row(self) -> tuple[str, tuple[Any, ...]]:
-        left = self.left and self.left.value
-        return "visits", (self.id, self.worker.id, self.study, self.submissions, left)
-
-
-@dataclass(slots=True, eq=False)
-class Hold:
-    """An assignment."""
-
-    id: AssignmentId
-    unit: Unit
-    worker: Worker
-    visit: VisitId
-    at: float  # wall clock, for what must survive a restart
-    started: float
-    expires: float
-    state: HoldState = HoldState.OPEN
-    nonce: str | None = None
-    digest: str | None = None
-    late: bool = False
-    receipt: int | None = None
-
-    def row(self) -> tuple[str, tuple[Any, ...]]:
-        receipt = RECEIPT if self.state is HoldState.DONE else None
-        values = (self.id, self.unit.id, self.worker.id, self.visit, self.at, self.state.value)
-        return "assignments", (*values, self.nonce, self.digest, int(self.late), receipt)
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    id: WorkerId
-    blocked: bool = False
-    done: int = 0
-    did: set[str] = field(default_factory=set)  # items this worker must not get (again)
-    at: int = 0  # position in the line of items
-    own: deque[Unit] = field(default_factory=deque)  # open units offered to this worker only
-    visit: Visit | None = None  # the active one
-    hold: Hold | None = None
-
-    def row(self) -> tuple[str, tuple[Any, ...]]:
-        return "workers", (self.id, int(self.blocked))
-
-
-@dataclass(slots=True, eq=False)
-class Study:
-    key: StudyKey
-    places: int
-    state: StudyState
-    taken: int = 0  # visits active, or ended with a submission
-
-    def row(self) -> tuple[str, tuple[Any, ...]]:
-        return "studies", (self.key, self.places, self.state.value)
-
-
 @dataclass(frozen=True, slots=True)
 class No:
     """Nothing is given: `reason` of the `done` frame, or None when asking again later may help."""
@@ -190,21 +76,6 @@ class Fault:
 
 
 _UNKNOWN = Fault("unknown_assignment", "this assignment is not yours, or there is no such")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """The tables of the inbox, as `load` needs them. Rows are in the order of the columns."""
-
-    items: Iterable[tuple[Any, ...]]
-    units: Iterable[tuple[Any, ...]]
-    workers: Iterable[tuple[Any, ...]]
-    studies: Iterable[tuple[Any, ...]]
-    visits: Iterable[tuple[Any, ...]]
-    holds: Iterable[tuple[Any, ...]]  # open assignments
-    done: Iterable[tuple[str, str]]  # (worker, unit) of assignments with answers
-    draining: bool
-    drained: bool
 
 
 class Pool:
@@ -225,7 +96,7 @@ class Pool:
         self.active: dict[str, Visit] = {}
         self.holds: dict[str, Hold] = {}  # open
         self._unkept: dict[str, Hold] = {}  # ended or done, the disk does not say so yet
-        self._line: Line[Item] = Line()
+        self._offers = Offers()
         self._deadlines: list[tuple[float, str]] = []
         self.draining = False
         self.drained = False
@@ -246,7 +117,7 @@ class Pool:
         for id_, item_id, attempt, offered_to, state in rows.units:
             unit = self.units[id_] = Unit(id_, self.items[item_id], attempt, offered_to, UnitState(state))
             if unit.state is UnitState.OPEN:
-                self._open(unit)
+                self._offers.add(unit)
         for worker_id, unit_id in rows.done:
             self._worker(worker_id).done += 1
             self._worker(worker_id).did.add(self.units[unit_id].item.id)
@@ -294,7 +165,7 @@ class Pool:
             return No("closed"), change
         if study is None or study.state is StudyState.PAUSED or study.taken >= study.places:
             return No(), change
-        if self._next_unit(worker) is None and not self._may_come(worker):
+        if self._offers.first(worker) is None and not self._may_come(worker):
             return No("target"), change
         visit = Visit(_new_id(VisitId, now), worker, study.key, now.mono)
         worker.visit = self.visits[visit.id] = self.active[visit.id] = visit
@@ -321,7 +192,7 @@ class Pool:
             return No(reason.value), change
         if self.paused:
             return No(), change
-        unit = self._next_unit(worker)
+        unit = self._offers.first(worker)
         if unit is None:
             if self._may_come(worker):
                 return No(), change
@@ -331,8 +202,7 @@ class Pool:
 
     def _assign(self, unit: Unit, visit: Visit, now: Now, change: Change) -> Hold:
         worker, timeout_s = visit.worker, self.terms.timeout_s
-        self._take(unit)
-        worker.at += unit.offered_to is None  # past it: given back, it comes again at the end of the line
+        self._offers.hand_out(unit, worker)
         hold = Hold(
             _new_id(AssignmentId, now), unit, worker, visit.id, now.wall.timestamp(), now.mono, now.mono + timeout_s
         )
@@ -365,7 +235,7 @@ class Pool:
             other = worker.hold is None or worker.hold.unit.item is not unit.item  # else that hold is the one to count
             counts = unit.state is UnitState.OPEN and unit.item.id not in worker.did and other
             if counts:
-                self._take(unit)
+                self._offers.remove(unit)
         else:
             counts = unit.state is UnitState.ASSIGNED
             self._end(hold)
@@ -389,7 +259,7 @@ class Pool:
             counts=counts,
         )
         change.events.append((EventKind.LATE if late else EventKind.SUBMITTED, body))
-        change.rows.append(hold.row())
+        change.answered = hold
         self._settle(hold, change)
         self._after_submission(hold.visit, change)
         return change
@@ -484,13 +354,13 @@ class Pool:
                 unit.attempt = offer.attempt
                 if unit.state in (UnitState.SUBMITTED, UnitState.DROPPED):
                     unit.state = UnitState.OPEN
-                    self._open(unit)
+                    self._offers.add(unit)
                 change.rows.append(unit.row())
         for id_ in drop:
             unit = self.units.get(id_)
             if unit is not None and unit.state in (UnitState.OPEN, UnitState.ASSIGNED):
                 if unit.state is UnitState.OPEN:
-                    self._take(unit)
+                    self._offers.remove(unit)
                 unit.state = UnitState.DROPPED
                 change.rows.append(unit.row())
         return change
@@ -523,21 +393,6 @@ class Pool:
 
     # -------------------------------------------------------------------------------------------- inside
 
-    def _next_unit(self, worker: Worker) -> Unit | None:
-        """The unit this worker would get now."""
-        while worker.own:
-            unit = worker.own[0]
-            if unit.state is UnitState.OPEN and unit.item.id not in worker.did:
-                return unit
-            worker.own.popleft()
-        while True:
-            worker.at, item = self._line.first(worker.at)
-            if item is None:
-                return None
-            if item.id not in worker.did:
-                return item.open[0]
-            worker.at += 1  # done, so never again
-
     def _may_come(self, worker: Worker) -> bool:
         """Whether something that this worker could do is in other hands now, or nothing was ever offered yet."""
         return not self.units or any(
@@ -547,28 +402,6 @@ class Pool:
 
     def _at_limit(self, worker: Worker) -> bool:
         return self.terms.max_units is not None and worker.done >= self.terms.max_units
-
-    def _open(self, unit: Unit, *, again: bool = False) -> None:
-        """Offer it. `again`: some have passed its item already, so it stands at the end of the line once more."""
-        if unit.offered_to is not None:
-            self._worker(unit.offered_to).own.append(unit)
-            return
-        unit.item.open.append(unit)
-        if again or not unit.item.entries:
-            unit.item.entries.append(self._line.append(unit.item))
-
-    def _take(self, unit: Unit) -> None:
-        """Off the offers."""
-        item = unit.item
-        if unit.offered_to is not None:
-            with suppress(ValueError):  # stepped over already: this worker may not have the item any more
-                self._worker(unit.offered_to).own.remove(unit)
-            return
-        item.open.remove(unit)
-        if not item.open:
-            for entry in item.entries:
-                self._line.remove(entry)
-            item.entries.clear()
 
     def _end(self, hold: Hold) -> None:
         del self.holds[hold.id]
@@ -581,7 +414,7 @@ class Pool:
         unit = hold.unit
         if unit.state is UnitState.ASSIGNED:
             unit.state = UnitState.OPEN
-            self._open(unit, again=True)
+            self._offers.add(unit, again=True)
         body = Ended(assignment=hold.id, unit=unit.id, worker=hold.worker.id, visit=hold.visit)
         change.events.append((kind, body))
         change.rows += (hold.row(), unit.row())

@@ -12,7 +12,8 @@ from datetime import timedelta
 from json import loads
 from typing import Any
 
-from crowdstack.server.pool import Change, Fault, Hold, HoldState, No, Now, Pool, Visit
+from crowdstack.server.pool import Fault, No, Now, Pool
+from crowdstack.server.rows import Change, Hold, HoldState, Visit
 from crowdstack.server.settings import Settings
 from crowdstack.wire.worker import (
     LINK_REFUSED,

@@ -14,7 +14,7 @@ import pytest
 from crowdstack.errors import Busy, Refused
 from crowdstack.model import Arrived, EventKind
 from crowdstack.server.inbox import Inbox
-from crowdstack.server.pool import Change
+from crowdstack.server.rows import Change
 from crowdstack.wire.control import chain_next, parse_event
 
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from crowdstack.model import EventKind, LeftReason, StudyState, Submitted
-from crowdstack.server.pool import Change, Fault, Hold, No, Now, Pool, Snapshot, Terms, Visit
+from crowdstack.server.pool import Fault, No, Now, Pool, Terms
+from crowdstack.server.rows import Change, Hold, Snapshot, Visit
 from crowdstack.wire.control import ItemData, UnitPut
 from crowdstack.wire.worker import Submit
 

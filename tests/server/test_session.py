@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from crowdstack.model import EventKind, StudyState
 from crowdstack.server.inbox import Inbox
-from crowdstack.server.pool import Change, Now, Pool
+from crowdstack.server.pool import Now, Pool
+from crowdstack.server.rows import Change
 from crowdstack.server.session import Desk, Keep, Session
 from crowdstack.server.settings import Settings
 from crowdstack.wire import worker as frames
