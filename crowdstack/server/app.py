@@ -84,7 +84,7 @@ class Pace:
 
 
 class Door:
-    """Who is in: open worker sockets, pages per visit, and strangers.
+    """Who is in: open worker sockets, pages per worker, and strangers.
 
     A stranger is a connection that has shown no good link, session or proof: silent or slow, a request for a file, a
     socket before hello. It keeps nobody out: where there are too many, the one that was silent longest makes room.
@@ -93,7 +93,7 @@ class Door:
 
     def __init__(self) -> None:
         self.sockets: set[WorkSocket] = set()
-        self.pages: Tally[str] = Tally()  # by visit
+        self.pages: Tally[str] = Tally()  # by worker
         self.posts: dict[str, Pace] = {}  # by visit, like `Pool.visits` for as long as the server lives
         self.strangers: dict[IOStream, str] = {}  # with their addresses, those silent longest first
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -291,8 +291,7 @@ class WorkSocket(WebSocketHandler):
     def initialize(self, server: TaskServer) -> None:
         self.server = server
         self.session = Session(server.desk)
-        self._visit: str | None = None  # counted as a page of it
-        self._stranger = False
+        self._worker: str | None = None  # counted as a page of this one
         self._faults = 0
 
     def prepare(self) -> None:
@@ -316,7 +315,7 @@ class WorkSocket(WebSocketHandler):
         stream.max_write_buffer_size = limits.write_buffer
         stream.set_nodelay(True)
         self._pace = Pace(limits)
-        self._stream, self._stranger = stream, True
+        self._stream = stream
         self.server.door.sockets.add(self)
         self._hello_due = asyncio.get_running_loop().call_later(limits.hello_s, self.close, frames.NO_HELLO, "no hello")
 
@@ -348,34 +347,29 @@ class WorkSocket(WebSocketHandler):
 
     def _answer(self, outcome: Keep, kept: asyncio.Future[bool]) -> None:
         frame = outcome.answer() if kept.result() else outcome.busy
-        if self._stranger:
-            self._known()
-        if isinstance(frame, frames.Welcome) and not self._count_page(frame.visit):
+        if outcome.hello_of is not None and not self._count_page(outcome.hello_of):
             self.session.visit, frame = None, frames.Busy(of="hello", retry_s=10)
         self._send(frame)
 
-    def _known(self) -> None:
-        """A good link or session was shown."""
-        self._stranger = False
-        self.server.door.know(self._stream)
-        self._hello_due.cancel()
-
-    def _count_page(self, visit: str) -> bool:
+    def _count_page(self, worker: str) -> bool:
+        """No stranger any more, but a page of this worker; False when the worker has too many."""
         pages = self.server.door.pages
-        if self._visit != visit and pages[visit] >= self.server.config.limits.sockets_per_session:
+        if self._worker != worker and pages[worker] >= self.server.config.limits.sockets_per_session:
             return False
         self._forget_page()
-        self._visit = visit
-        pages[visit] += 1
+        self._worker = worker
+        pages[worker] += 1
+        self.server.door.know(self._stream)
+        self._hello_due.cancel()
         return True
 
     def _forget_page(self) -> None:
-        if self._visit is not None:
+        if self._worker is not None:
             pages = self.server.door.pages
-            pages[self._visit] -= 1
-            if not pages[self._visit]:
-                del pages[self._visit]
-            self._visit = None
+            pages[self._worker] -= 1
+            if not pages[self._worker]:
+                del pages[self._worker]
+            self._worker = None
 
     def _fault(self, fault: FrameError) -> None:
         self.server.metrics.faults.inc()

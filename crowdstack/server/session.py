@@ -54,6 +54,7 @@ class Keep:
     change: Change
     answer: Callable[[], ToWorker]
     busy: Busy
+    hello_of: str | None = None  # the worker whose link or session was shown just now
 
 
 @dataclass(slots=True)
@@ -105,14 +106,15 @@ class Session:
         if visit is not None:
             change = Change(now.wall)
         elif self.desk.stuck():
-            return Keep(Change(now.wall), lambda: busy, busy)
+            return Keep(Change(now.wall), lambda: busy, busy, claims["worker"])
         else:
             visit, change = pool.arrive(claims["worker"], claims["study"], now)
         if isinstance(visit, No):
             refusal = self._no(visit)
-            return Keep(change, lambda: refusal, busy)
+            return Keep(change, lambda: refusal, busy, claims["worker"])
         visit.heard = now.mono
-        return Keep(change, self._welcoming(visit.id, claims, frame.bundle or settings.config.bundle, now), busy)
+        welcoming = self._welcoming(visit.id, claims, frame.bundle or settings.config.bundle, now)
+        return Keep(change, welcoming, busy, claims["worker"])
 
     def _claims(self, frame: Hello, now: float) -> dict[str, Any] | None:
         """Who this is: by the session of an earlier welcome, or else by the link."""

@@ -269,6 +269,21 @@ def test_a_worker_with_too_many_pages_waits(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_with_one_link_nobody_holds_more_sockets_than_a_worker_needs_also_without_a_place(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        async with control(server) as client:
+            await offer(client, ["crow"], places=0)
+        pages = [await Page.open(server.origin) for _ in range(8)]
+        answers = [await page.hello(link(server.origin, "ann")) for page in pages]
+        assert [type(answer) for answer in answers] == [frames.Wait] * 4 + [frames.Busy] * 4
+        assert len([await page.closed() for page in pages[4:]]) == 4, "who is one too many is a stranger still"
+        assert isinstance(await pages[0].hello(link(server.origin, "ann")), frames.Wait)
+        for page in pages:
+            page.close()
+
+    play(tmp_path, story, units=0, limits={"hello_s": 1.0})
+
+
 def test_before_hello_nothing_else_is_followed(tmp_path: Path) -> None:
     async def story(server: TaskServer) -> None:
         page = await Page.open(server.origin)
