@@ -331,9 +331,16 @@ class _Loop:
             return
         self._backup_at = self._clock.monotonic() + _BACKUP_S
         try:
-            await self._aside(self._store.backup, self._backup)
+            await self._copy()
         except (CrowdstackError, OSError) as fault:
             self._log.warning("no backup of the store was made: %s", fault)
+
+    async def _copy(self) -> None:
+        """Copy the store; what the copy holds the server may forget."""
+        cursor = await self._aside(self._store.cursor, self._run)
+        await self._aside(self._store.backup, self._backup)
+        if self._control is not None and cursor is not None:
+            await self._control.release(cursor.seq)
 
     # -------------------------------------------------------------------------------------------- the end
 
@@ -343,10 +350,7 @@ class _Loop:
         Killed anywhere in here, the next life comes here again: `drained` is in the store and each step may be repeated.
         """
         await self._aside(self._record, TearDown())
-        await self._aside(self._store.backup, self._backup)
-        cursor = await self._aside(self._store.cursor, self._run)
-        if self._control is not None and cursor is not None:
-            await self._control.release(cursor.seq)
+        await self._copy()
         await self._aside(self._crowd.stop)
         await self.drop_line()
         try:

@@ -70,13 +70,19 @@ class Inbox:
     """One file, one event loop. `on_lost` is called after something could not be kept: memory must be read again."""
 
     def __init__(
-        self, path: Path, *, group: int, ballast: int, on_fault: Callable[[], None] = lambda: os._exit(DISK_FAULT)
+        self,
+        path: Path,
+        *,
+        group: int,
+        ballast: int,
+        keep: int = 0,
+        on_fault: Callable[[], None] = lambda: os._exit(DISK_FAULT),
     ) -> None:
         self.path = path
         self.on_lost: Callable[[], None] = lambda: None
         self.on_kept: Callable[[], None] = lambda: None
         self._on_fault = on_fault
-        self._group, self._ballast_size = group, ballast
+        self._group, self._ballast_size, self._keep = group, ballast, keep
         self._ballast = path.with_suffix(".ballast")
         self._waiting: deque[tuple[Change, asyncio.Future[bool]]] = deque()
         self._acts: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
@@ -347,18 +353,26 @@ class Inbox:
         return await self.append(change)
 
     async def release(self, seq: int) -> None:
-        """Delete events up to `seq`: the client holds them in a backup."""
+        """Events up to `seq` may be deleted, for the client holds them in a backup. They are once the file is large."""
         await self._alone(lambda: self._release(min(seq, self.seq)))
 
     def _release(self, seq: int) -> None:
         chain = self.chain_at(seq)
-        if seq <= self.base or chain is None:
+        if seq <= self.base or chain is None or self._used() < self._keep:
             return
         with self._write:
             self._write.execute("BEGIN IMMEDIATE")
             self._write.execute("DELETE FROM events WHERE seq <= ?", (seq,))
             self._set(base=seq, base_chain=chain)
         self.base, self.base_chain = seq, chain
+
+    def _used(self) -> int:
+        """Bytes of the file that hold something."""
+        pages, free, size = (
+            int(self._write.execute(f"PRAGMA {what}").fetchone()[0])
+            for what in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
 
     async def new_epoch(self, epoch: int, above: int) -> None:
         """Start `epoch` above both sides' last number and tell everything again; already there: nothing."""

@@ -62,7 +62,7 @@ class TaskServer:
             self.port = listening.getsockname()[1]
             self.settings = self.settings.at(self.port)
             limits = self.config.limits
-            self.inbox = Inbox(self.folder.inbox, group=limits.group, ballast=limits.ballast)
+            self.inbox = Inbox(self.folder.inbox, group=limits.group, ballast=limits.ballast, keep=limits.inbox_keep)
         except BaseException:
             listening.close()
             raise

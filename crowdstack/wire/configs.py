@@ -21,9 +21,7 @@ class Limits:
     burst: int = 40
     faults: int = 3
     sockets_per_session: int = 4
-    waiting_sockets: int = (
-        500  # connections that have shown no good link, session or proof; never over a fourth of the files
-    )
+    waiting_sockets: int = 500  # that have shown no good link, session or proof; never over a fourth of the files
     waiting_per_address: int = 100  # a page opens about four at first, and a lab or a proxy shares one address
     ping_s: float = 20.0
     write_buffer: int = 1024 * 1024
@@ -31,6 +29,7 @@ class Limits:
     waiting_bytes: int = 32 * 1024 * 1024  # of submits that are not on disk yet
     group: int = 500
     disk_reserve: int = 256 * 1024 * 1024  # below this much free disk no unit is given out
+    inbox_keep: int = 2 * 1024**3  # bytes; what is in a backup of the store is deleted from a larger inbox
     ballast: int = 64 * 1024 * 1024  # freed when the disk is full, so that accepted answers still fit
 
 

@@ -16,6 +16,7 @@ from crowdstack.plan.desired import Count
 from crowdstack.plan.forecast import fold, forecast, journaled
 from crowdstack.reconcile.observe import observe
 from crowdstack.reconcile.settle import settle
+from crowdstack.store.store import PeeweeStore
 from tests.contracts.store import NOW, TASK, items
 from tests.money.world import Life
 from tests.plan.builders import CENTS_5
@@ -194,6 +195,24 @@ def test_who_wakes_up_between_writing_down_and_sending_waits_for_the_lease(stage
     here.server.lease_left_s = lambda: 30.0
     here.live()
     all_is_well(here)
+
+
+def test_the_server_may_forget_only_what_a_copy_of_the_store_holds(stage: Any) -> None:
+    here = stage(keep=True)
+    held: list[int] = []
+
+    async def release(seq: int) -> None:
+        copy = PeeweeStore(here.folder / "backup.db")
+        cursor = copy.cursor(here.run.id)
+        copy.close()
+        assert cursor is not None
+        assert cursor.seq >= seq
+        held.append(seq)
+
+    here.server.release = release
+    here.live(Life(until=20_000))
+    assert here.reached is RunState.LIVE
+    assert held[0] < held[-1] == here.server.inbox.seq, "when it begins, and now and then"
 
 
 def test_an_excluded_answer_is_paid_and_its_unit_done_by_somebody_else(stage: Any) -> None:

@@ -21,8 +21,8 @@ AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
 @asynccontextmanager
-async def inbox(folder: Path) -> AsyncIterator[Inbox]:
-    made = Inbox(folder / "inbox.db", group=500, ballast=0)
+async def inbox(folder: Path, *, keep: int = 0) -> AsyncIterator[Inbox]:
+    made = Inbox(folder / "inbox.db", group=500, ballast=0, keep=keep)
     try:
         yield made
     finally:
@@ -145,6 +145,24 @@ def test_seq_goes_on_after_the_log_is_trimmed_to_empty(tmp_path: Path) -> None:
             (entry,) = box.entries(5, 10)
             assert entry.seq == 6
             assert chain_next(chain or "", 6, bytes.fromhex(entry.salt), entry.body) == box.chain_at(6)
+
+    asyncio.run(story())
+
+
+def test_what_was_released_stays_until_the_file_is_large(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with inbox(tmp_path, keep=400_000) as box:
+            for n in range(20):
+                await box.append(arrival(n))
+            await box.release(10)
+            assert on_disk(tmp_path) == 20
+            while box._used() < 400_000:
+                for n in range(500):
+                    box.append(arrival(n))
+                await box.flush()
+            await box.release(10)
+            assert [entry.seq for entry in box.entries(10, 2)] == [11, 12]
+            assert on_disk(tmp_path) == box.seq - 10
 
     asyncio.run(story())
 
