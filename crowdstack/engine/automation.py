@@ -241,15 +241,17 @@ class AutomationEngine:
             _log.warning("%s", warning)
         return StackResult(steps=tuple(story.steps))
 
-    def _said(self, act: Callable[[], T], story: Story | None = None) -> T:
-        """What it returns; its complaint in our words. A lock whose owner has died is taken away once."""
+    def _said(self, act: Callable[[], T], story: Story | None = None, *, first: bool = True) -> T:
+        """What it returns; its complaint in our words. A lock whose owner has died is taken away, once."""
         try:
             return act()
         except CliFailed as failed:
-            if (found := owners(failed.told)) and all(owner.dead for owner in found):
+            held_by = owners(failed.told)
+            if first and held_by and all(owner.dead for owner in held_by):
                 with self._room(None, None) as room:
-                    self._cli.run("cancel", "--yes", "--stack", self.stack, folder=room)
-                return self._said(act, story)
+                    cancel = ("cancel", "--yes", "--stack", self.stack)
+                    self._said(lambda: self._cli.run(*cancel, folder=room, note=self._note), first=False)
+                return self._said(act, story, first=False)
             fault = story.fault() if story else None
             raise fault or self._error(failed) from failed
 
