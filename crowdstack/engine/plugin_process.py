@@ -24,6 +24,7 @@ from pulumi.runtime.proto import provider_pb2_grpc
 
 from crowdstack import __version__
 from crowdstack.engine.detached import DetachedLauncher
+from crowdstack.engine.peer import is_ours
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.plugin_server import OpenPlugin, PluginServer
 from crowdstack.engine.types import crowdstack_plugin
@@ -40,9 +41,11 @@ def serve(
     """Answer the engine that started this process, on a port of the loopback interface, until it ends."""
     end_with(os.getppid())
     server = grpc.server(ThreadPoolExecutor(max_workers=4), options=_GRPC_CHANNEL_OPTIONS)
-    servicer = PluginServer(open_plugin, package=package, version=version, settings=settings)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
+    servicer = PluginServer(
+        open_plugin, package=package, version=version, settings=settings, trusts=lambda peer: is_ours(peer, port)
+    )
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     server.start()
     print(port, flush=True)
     try:
