@@ -255,8 +255,11 @@ def test_what_is_up_keeps_its_engine_until_it_is_down(tmp_path: Path) -> None:
     engine(real).remember()
     up[0] = True
     assert engine(None).choice == engine(real).choice == real
+    assert engine(Choice(engine="pulumi", secrets="awskms://key")).choice == real, "no backend was named: the known one"
     with pytest.raises(Refused) as fault:
         _ = engine(embedded).choice
+    with pytest.raises(Refused):
+        _ = engine(Choice(engine="pulumi", backend="s3://others")).choice
     assert "pulumi at s3://birds" in str(fault.value)
     up[0] = False
     assert engine(embedded).choice == embedded
