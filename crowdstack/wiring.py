@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from crowdstack import assets, deploy, process, tokens
 from crowdstack.deploy import Preview, Status
@@ -407,6 +407,9 @@ def wished(engine: str | None, backend: str | None) -> Choice | None:
         return None
     if backend is not None and engine not in (None, PULUMI):
         raise UsageError(f"{backend} is a backend of the engine pulumi, not of {engine}", hint="--engine pulumi")
+    if backend is not None and backend.startswith("file://"):  # the CLI would look for it from another folder
+        path, _, query = backend.removeprefix("file://").partition("?")
+        backend = Path(unquote(path)).expanduser().resolve().as_uri() + (f"?{query}" if query else "")
     secrets = os.environ.get(SECRETS_VARIABLE, "passphrase")
     return Choice(engine=PULUMI, backend=backend, secrets=secrets) if engine != "embedded" else Choice()
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from crowdstack.engine import pulumi_state as states
 from crowdstack.engine.lock import held
@@ -45,7 +46,7 @@ class Place:
     @property
     def local(self) -> Path | None:
         """The folder of a backend on this machine."""
-        return Path(self.backend.removeprefix("file://")) if self.backend.startswith("file://") else None
+        return Path(unquote(urlsplit(self.backend).path)) if self.backend.startswith("file:///") else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +134,11 @@ class AutomationEngine:
         self._look()
 
     def remove(self) -> None:
-        """Forget the stack and leave its resources alone."""
-        with self._alone(), self._room(None, self._fetch()) as room:
-            self._change("stack", "rm", "--yes", "--force", room=room)
+        """Forget the stack and leave its resources alone. A repeat does nothing."""
+        with self._alone():
+            if (found := self._fetch()) is not None:
+                with self._room(None, found) as room:
+                    self._change("stack", "rm", "--yes", "--force", room=room)
             self._outputs.forget()
 
     # ------------------------------------------------------------------------------------------ the CLI
@@ -197,7 +200,7 @@ class AutomationEngine:
 
     def _begin(self, room: Path) -> None:
         """Make the stack, empty."""
-        if (local := self.place.local) is not None:
+        if (local := self.place.local) is not None and not local.exists():  # one that is there is its owner's
             private_folder(local)
         if self.place.secrets == "passphrase":
             prepare_passphrase(self.place.passphrase)
