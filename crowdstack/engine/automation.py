@@ -54,8 +54,8 @@ class AutomationEngine:
     """ports.Engine for one stack. `folder`: its lock, and what was last seen of its outputs.
 
     plugin: the types that `plugins`/pulumi-resource-PACKAGE serves; asked here about creates that were cut off.
-    serially: one registration and one step at a time, in the program's order, so that `up` does what `preview` said in
-    the order in which it said it.
+    serially: one registration and one step at a time, in the order in which the program asks for them: for stacks that are
+    small, and are to be shown in the same order each time.
     """
 
     folder: Path
