@@ -83,6 +83,16 @@ class Folder:
         return self.root / "state.key"
 
     @property
+    def passphrase(self) -> Path:
+        """What encrypts secrets in the state of the engine `pulumi`, and in exported states."""
+        return self.root / "state.passphrase"
+
+    @property
+    def backend(self) -> Path:
+        """Where the engine `pulumi` keeps its states, unless it was given another place."""
+        return self.root / "pulumi"
+
+    @property
     def mock_books(self) -> Path:
         """The mock provider's own database: studies, charged visits, wallet."""
         return self.root / "mock.db"
@@ -195,3 +205,9 @@ def sync_folder(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def of_pulumi_project(path: str, here: Path) -> Path:
+    """A path of a Pulumi project's configuration: relative to its Pulumi.yaml, which is here or above."""
+    roots = [folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()]
+    return (roots[0] if roots else here) / path

@@ -23,14 +23,19 @@ from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from crowdstack import assets, deploy, process, tokens
 from crowdstack.deploy import Preview, Status
+from crowdstack.engine.automation import AutomationEngine, Place
+from crowdstack.engine.chosen import PULUMI, Choice, ChosenEngine
 from crowdstack.engine.detached import DetachedLauncher, prove
 from crowdstack.engine.embedded import EmbeddedEngine
 from crowdstack.engine.inside import InProcessLauncher
 from crowdstack.engine.launcher import reachable, read_config
+from crowdstack.engine.passphrase import prepare_passphrase
+from crowdstack.engine.secrets import Vault
+from crowdstack.engine.stack_state import StackState
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Busy, LockHeld, NotFound, Refused, StateMismatch, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
@@ -42,12 +47,14 @@ from crowdstack.providers.mock import MockProvider
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
 from crowdstack.wire.configs import Limits, ServerConfig
-from crowdstack.wire.stack import CONFIG_KEY, StackInputs
+from crowdstack.wire.stack import CONFIG_KEY, STATE_VARIABLE, StackInputs
 
 if TYPE_CHECKING:
     from crowdstack.spec import Spec
 
 STARTS = 3  # tries to start a reconciler that ends at once
+PROJECT = "crowdstack"  # as in Pulumi.yaml
+SECRETS_VARIABLE = "CROWDSTACK_SECRETS_PROVIDER"  # a key service for a new stack of the engine pulumi
 START_S = 20.0  # within this a reconciler has taken its run, or its log says why not
 
 
@@ -67,10 +74,11 @@ class SystemClock:
 class Project:
     """One task in one folder: what `cli` asks of it. Opens nothing before it is needed."""
 
-    def __init__(self, *, task: TaskName, state: Path, spec: Spec | None = None) -> None:
+    def __init__(self, *, task: TaskName, state: Path, spec: Spec | None = None, engine: Choice | None = None) -> None:
         self.task = task
         self.folder = Folder(state)
         self.spec = spec
+        self._wish = engine
         self.clock = SystemClock()
         self._served: Server | None = None  # what `destroy` was asked to take away
 
@@ -84,12 +92,15 @@ class Project:
         stack: str | None = None,
         state: Path | None = None,
         directory: Path | None = None,
+        engine: str | None = None,
+        backend: str | None = None,
     ) -> Project:
         """By its spec; without one, the only live task of the folder (or `stack`).
 
         UsageError lists several; NotFound when there is none.
         """
         here = directory or Path.cwd()
+        wish = wished(engine, backend)
         if spec is not None:
             from crowdstack.spec import load_spec
 
@@ -97,10 +108,12 @@ class Project:
             if stack is not None and stack != read.name:
                 raise UsageError(f"the spec is of task {read.name}, not {stack}", hint="leave out SPEC or -s")
             if read.architect.type == "mock":
+                if wish is not None and wish.engine == PULUMI:
+                    raise UsageError("architect mock runs inside this process", hint="leave out --engine pulumi")
                 return InsideProject(read)
-            return cls(task=read.name, state=(state or read.folder / ".crowdstack").resolve(), spec=read)
+            return cls(task=read.name, state=(state or read.folder / ".crowdstack").resolve(), spec=read, engine=wish)
         root = (state or here / ".crowdstack").resolve()
-        return cls(task=_only_task(root, stack), state=root)
+        return cls(task=_only_task(root, stack), state=root, engine=wish)
 
     def close(self) -> None:
         if "store" in self.__dict__:
@@ -118,7 +131,16 @@ class Project:
 
     @cached_property
     def engine(self) -> Engine:
-        return open_engine(self.folder, self.task)
+        return self.chosen
+
+    @cached_property
+    def chosen(self) -> ChosenEngine:
+        return ChosenEngine(
+            self.folder.stack(self.task),
+            wish=self._wish,
+            bound=lambda: self.run is not None and self.run.closed_at is None,
+            open_=lambda choice: open_engine(self.folder, self.task, choice),
+        )
 
     @cached_property
     def provider(self) -> MockProvider:
@@ -155,10 +177,26 @@ class Project:
             return self.deployment.preview(wanted, fresh=fresh)
         # Nothing is there yet, and looking must not make it so: rehearse in a folder that goes away.
         with tempfile.TemporaryDirectory(prefix="crowdstack-") as room:
-            other = Project(task=self.task, state=Path(room).resolve() / "state", spec=self.spec)
-            open_store(other.folder).close()
-            with closing(other):
+            with closing(self._rehearsal(Path(room).resolve())) as other:
                 return other.deployment.preview(wanted, fresh=fresh)
+
+    def _rehearsal(self, room: Path) -> Project:
+        """This task in another folder, where nothing ever was. The stack is looked at where it is."""
+        other = Project(task=self.task, state=room / "state", spec=self.spec)
+        other.__dict__["engine"] = self.engine
+        open_store(other.folder).close()
+        return other
+
+    def stack_inputs(self, *, staged: bool) -> StackInputs:
+        """The stack that `up` would make, for a program that Pulumi runs by itself. `staged`: with its files in place."""
+        wanted = self._wanted
+        if staged:
+            deploy.stage(self.folder, wanted.bundle)
+        if _has_store(self.folder):
+            return self.deployment.stack(wanted)
+        with tempfile.TemporaryDirectory(prefix="crowdstack-") as room:
+            with closing(self._rehearsal(Path(room).resolve())) as other:
+                return other.deployment.stack(wanted)
 
     def up(self, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
         """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do.
@@ -168,10 +206,58 @@ class Project:
         wanted = self._wanted
         _has_store(self.folder)
         open_store(self.folder).close()
+        self._remember_engine()
         run = self.deployment.up(wanted, seen=seen, fresh=fresh, on_step=on_step)
         if run is not None:
             self.start_loop()
         return run
+
+    @property
+    def stack_state(self) -> StackState:
+        return StackState(
+            chosen=self.chosen,
+            open_=lambda choice: open_engine(self.folder, self.task, choice),
+            plugin=crowdstack_plugin(self.folder, DetachedLauncher(self.folder)),
+            project=PROJECT,
+            stack=self.task,
+            passphrase=self.folder.passphrase,
+            backups=self.folder.root / "backups",
+        )
+
+    def import_state(self, data: bytes, *, where: str) -> str:
+        """Make this the stack's state, in the engine that `--engine` names; that engine."""
+
+        def allowed(run: str) -> str | None:
+            live = self.run if self.run is not None and self.run.closed_at is None else None
+            if live is not None:
+                return None if run == live.id else f"it is of {run or 'no run'}, and {live.id} is up"
+            over = self.folder.store.exists() and run in [found.id for found in self.store.runs(self.task)]
+            return f"{run} is over" if over else None
+
+        return str(self.stack_state.import_(data, where=where, wish=self._wish, allowed=allowed))
+
+    def pulumi_environment(self) -> dict[str, str]:
+        """What lets `pulumi` work on this stack by hand. The engine is `pulumi` from now on."""
+        if self._wish is None and self.chosen.choice.engine != PULUMI:
+            self._wish = wished(PULUMI, None)
+            self.__dict__.pop("chosen", None)
+        choice = self.chosen.choice
+        private_folder(self.folder.root)
+        self.chosen.remember()
+        told = {
+            STATE_VARIABLE: str(self.folder.root),
+            "PULUMI_BACKEND_URL": choice.backend or str(self.folder.backend.as_uri()),
+        }
+        if choice.backend is None:
+            private_folder(self.folder.backend)
+        if choice.secrets == "passphrase":
+            prepare_passphrase(self.folder.passphrase)
+            told["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self.folder.passphrase)
+        return told
+
+    def _remember_engine(self) -> None:
+        """Before a run is opened: whoever finds the run must find its stack."""
+        self.chosen.remember()
 
     def stop(self) -> None:
         self.store.want(self._live().id, RunState.PAUSED, self.clock.now())
@@ -228,10 +314,12 @@ class Project:
     # ------------------------------------------------------------------------------------------ looking
 
     def status(self) -> Status:
-        run = self.run
+        run, server = self.run, self.server()
+        if server is not None and (run is None or (run.closed_at is not None and server.run != run.id)):
+            healthy = _healthy(self.folder.run(server.run).server_config)
+            return deploy.not_opened(self.task, RunId(server.run), server_url=server.origin, server_healthy=healthy)
         if run is None:
             return deploy.absent(self.task)
-        server = self.server()
         folder = self.folder.run(run.id)
         return self.deployment.status(
             run,
@@ -302,13 +390,19 @@ class Project:
         run = self.run
         here = None if run is None else read_config(self.folder.run(run.id))
         if here is not None:
-            return Server(origin=here.origin, dial=f"http://{reachable(here.host)}:{here.port}", keys=dict(here.keys))
+            dial = f"http://{reachable(here.host)}:{here.port}"
+            return Server(run=here.run, origin=here.origin, dial=dial, keys=dict(here.keys))
         outputs = self.engine.outputs()
         if not outputs or "keys" not in outputs:
             return None
         keys = {purpose: tokens.Secret(tokens.unb64(key)) for purpose, key in outputs["keys"].items()}
         host = (self.run.settings["stack"].get("host") if self.run else None) or "127.0.0.1"
-        return Server(origin=outputs["origin"], dial=f"http://{reachable(host)}:{int(outputs['port'])}", keys=keys)
+        return Server(
+            run=outputs["run"],
+            origin=outputs["origin"],
+            dial=f"http://{reachable(host)}:{int(outputs['port'])}",
+            keys=keys,
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- adapters
@@ -318,6 +412,7 @@ class Project:
 class Server:
     """The task server of a stack."""
 
+    run: str
     origin: str  # as in links
     dial: str  # as this machine reaches it
     keys: dict[str, tokens.Secret] = field(repr=False)  # by purpose
@@ -328,9 +423,34 @@ def open_store(folder: Folder) -> PeeweeStore:
     return PeeweeStore(folder.store)
 
 
-def open_engine(folder: Folder, task: TaskName) -> Engine:
+def wished(engine: str | None, backend: str | None) -> Choice | None:
+    """What `--engine` and `--state URL` ask for; None when they do not."""
+    if engine is None and backend is None:
+        return None
+    if backend is not None and engine not in (None, PULUMI):
+        raise UsageError(f"{backend} is a backend of the engine pulumi, not of {engine}", hint="--engine pulumi")
+    if backend is not None and backend.startswith("file://"):  # the CLI would look for it from another folder
+        path, _, query = backend.removeprefix("file://").partition("?")
+        backend = Path(unquote(path)).expanduser().resolve().as_uri() + (f"?{query}" if query else "")
+    secrets = os.environ.get(SECRETS_VARIABLE, "passphrase")
+    return Choice(engine=PULUMI, backend=backend, secrets=secrets) if engine != "embedded" else Choice()
+
+
+def open_engine(folder: Folder, task: TaskName, choice: Choice) -> EmbeddedEngine | AutomationEngine:
     plugin = crowdstack_plugin(folder, DetachedLauncher(folder))
-    return EmbeddedEngine(folder.stack(task), folder.key_file, plugin)
+    if choice.engine != PULUMI:
+        return EmbeddedEngine(folder.stack(task), folder.key_file, plugin)
+    return AutomationEngine(
+        folder=folder.stack(task),
+        project=PROJECT,
+        stack=task,
+        place=Place(
+            backend=choice.backend or folder.backend.as_uri(), passphrase=folder.passphrase, secrets=choice.secrets
+        ),
+        vault=Vault(folder.key_file),
+        plugin=plugin,
+        environment={STATE_VARIABLE: str(folder.root)},
+    )
 
 
 def open_crowd(folder: Folder, run: Run, server: Server) -> MockCrowd:
@@ -352,7 +472,7 @@ def stack_program(inputs: StackInputs) -> Program:
     """stacks/__main__.py, told of one run."""
     main = str(assets.folder("stacks") / "__main__.py")
     return Program(
-        project="crowdstack",
+        project=PROJECT,
         stack=inputs.task,
         config={CONFIG_KEY: inputs.to_json()},
         run=lambda: (runpy.run_path(main), None)[1],
@@ -456,6 +576,9 @@ class InsideProject(Project):
         self._room = tempfile.TemporaryDirectory(prefix="crowdstack-")
         super().__init__(task=spec.name, state=Path(self._room.name).resolve() / "state", spec=spec)
         self._loop: Future[None] | None = None
+
+    def _remember_engine(self) -> None:
+        """There is only one for it."""
 
     @cached_property
     def engine(self) -> Engine:
