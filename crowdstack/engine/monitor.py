@@ -7,49 +7,43 @@ come one at a time in the program's order.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf import empty_pb2, struct_pb2
 from google.protobuf.message import Message
+from pulumi.runtime.proto import alias_pb2
 from pulumi.runtime.proto import resource_pb2 as wire
 from pulumi.runtime.rpc import UNKNOWN as UNKNOWN_TEXT
 
-from crowdstack.engine.deployment import Deployment, Goal
+from crowdstack.engine import paths
+from crowdstack.engine.checkpoint import Resource
+from crowdstack.engine.deployment import Deployment
+from crowdstack.engine.names import Alias
 from crowdstack.engine.values import OUTPUT, SECRET, SIGNATURE, UNKNOWN, Properties, SecretValue
-from crowdstack.errors import CrowdstackError, Refused
+from crowdstack.errors import CrowdstackError, Refused, StepFailed
 
 _log = logging.getLogger(__name__)
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 
 # What the SDK may rely on. Without output values it awaits inputs itself and sends what they came to.
-_FEATURES = ("secrets", "aliasSpecs")
+_FEATURES = ("secrets", "aliasSpecs", "deletedWith")
 
 # Options that this engine does not carry out, by field of the request. Refused, never ignored.
 _NOT_SERVED = {
-    "additionalSecretOutputs": "additional_secret_outputs",
-    "aliases": "aliases",
-    "aliasURNs": "aliases",
-    "customTimeouts": "custom_timeouts",
-    "deleteBeforeReplaceDefined": "delete_before_replace",
-    "deletedWith": "deleted_with",
     "envVarMappings": "env_var_mappings",
     "hideDiffs": "hide_diffs",
     "hooks": "hooks",
-    "ignoreChanges": "ignore_changes",
-    "importId": "import_",
     "packageRef": "a parameterized package",
     "pluginDownloadURL": "plugin_download_url",
-    "protect": "protect",
     "provider": "provider",
     "providers": "providers",
     "remote": "a component of a plugin",
-    "replaceOnChanges": "replace_on_changes",
     "replace_with": "replace_with",
     "replacement_trigger": "replacement_trigger",
-    "retainOnDelete": "retain_on_delete",
     "state_migrations": "state_migrations",
     "transforms": "transforms",
     "version": "version",
@@ -76,6 +70,7 @@ class Monitor:
     def __init__(self, deployment: Deployment, *, preview: bool) -> None:
         self._deployment = deployment
         self._preview = preview
+        self._registered: dict[str, Resource] = {}
         self.fault: BaseException | None = None
 
     def RegisterResource(self, request: wire.RegisterResourceRequest) -> wire.RegisterResourceResponse:
@@ -86,7 +81,11 @@ class Monitor:
 
     def GetDeploymentInfo(self, request: empty_pb2.Empty) -> wire.DeploymentInfo:
         """Asked by newer SDKs only; older ones ask for each feature by name."""
-        features = (wire.RESOURCE_MONITOR_FEATURE_SECRETS, wire.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS)
+        features = (
+            wire.RESOURCE_MONITOR_FEATURE_SECRETS,
+            wire.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
+            wire.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
+        )
         return wire.DeploymentInfo(supportedFeatures=features, dryRun=self._preview)
 
     def SupportsFeature(self, request: wire.SupportsFeatureRequest) -> wire.SupportsFeatureResponse:
@@ -121,9 +120,22 @@ class Monitor:
         for field, value in request.ListFields():
             if field.name in _NOT_SERVED and not (isinstance(value, Message) and not value.ListFields()):
                 _refuse(f"the resource option {_NOT_SERVED[field.name]} (of {request.type} {request.name})")
-        goal = Goal(
+        resource = self._deployment.register(
+            self._wanted(request),
+            aliases=[_alias(alias) for alias in request.aliases] + [Alias(urn=urn) for urn in request.aliasURNs],
+            delete_first=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
+        )
+        return wire.RegisterResourceResponse(urn=resource.urn, id=resource.id, object=to_struct(resource.outputs))
+
+    def _wanted(self, request: wire.RegisterResourceRequest) -> Resource:
+        """The resource as the program wants it. Three options count for its children too, unless they say otherwise."""
+        urn = self._deployment.names.urn(request.type, request.name, request.parent)
+        above = self._registered.get(request.parent, Resource(urn="", type="", custom=False))
+        own_retain = request.retainOnDelete if request.HasField("retainOnDelete") else None
+        own_protect = request.protect if request.HasField("protect") else None
+        wanted = Resource(
+            urn=urn,
             type=request.type,
-            name=request.name,
             custom=request.custom,
             parent=request.parent,
             inputs=from_struct(request.object),
@@ -131,9 +143,17 @@ class Monitor:
             property_dependencies={
                 name: tuple(sorted(found.urns)) for name, found in request.propertyDependencies.items() if found.urns
             },
+            protect=above.protect if own_protect is None else own_protect,
+            retain_on_delete=above.retain_on_delete if own_retain is None else own_retain,
+            deleted_with=request.deletedWith or above.deleted_with,
+            import_id=request.importId,
+            additional_secret_outputs=tuple(request.additionalSecretOutputs),
+            ignore_changes=_paths(request.ignoreChanges, "ignore_changes", urn),
+            replace_on_changes=_paths(request.replaceOnChanges, "replace_on_changes", urn),
+            custom_timeouts=_timeouts(request.customTimeouts, urn),
         )
-        resource = self._deployment.register(goal)
-        return wire.RegisterResourceResponse(urn=resource.urn, id=resource.id, object=to_struct(resource.outputs))
+        self._registered[urn] = wanted
+        return wanted
 
     def _register_outputs(self, request: wire.RegisterResourceOutputsRequest) -> empty_pb2.Empty:
         self._deployment.register_outputs(request.urn, from_struct(request.outputs))
@@ -157,6 +177,44 @@ def _refuse(what: str) -> NoReturn:
         why="it carries out what stacks on this machine need; the rest is left to Pulumi's own engine",
         hint="leave it out of the stack program",
     )
+
+
+def _alias(told: alias_pb2.Alias) -> Alias:
+    spec = told.spec
+    return Alias(
+        urn=told.urn,
+        type=spec.type,
+        name=spec.name,
+        parent=spec.parentUrn,
+        no_parent=spec.noParent,
+        project=spec.project,
+        stack=spec.stack,
+    )
+
+
+def _paths(told: Iterable[str], option: str, urn: str) -> tuple[str, ...]:
+    for path in told:
+        try:
+            paths.parse(path)
+        except ValueError as fault:
+            raise StepFailed(
+                f"{option}: {fault}", where=urn, hint="write it like size, tags.team or rules[0].port"
+            ) from fault
+    return tuple(told)
+
+
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _timeouts(told: wire.RegisterResourceRequest.CustomTimeouts, urn: str) -> dict[str, float]:
+    """Kept in the state for Pulumi's own engine; what our plugin does ends by itself."""
+    found = {}
+    for field, text in told.ListFields():
+        parts = re.findall(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise StepFailed(f"custom_timeouts: {text!r} is no duration", where=urn, hint="write it like 90s or 1h30m")
+        found[field.name] = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return found
 
 
 def from_struct(struct: struct_pb2.Struct) -> Properties:

@@ -71,9 +71,9 @@ class ThingType:
         return self._keep(self.folder / there.id, thing["urn"], inputs, thing["password"])
 
     def delete(self, there: Found) -> None:
-        self.asked.append("delete")
         for path, thing in self.things().items():
             if path.name == there.id or (not there.id and thing["inputs"] == there.inputs):
+                self.asked.append(f"delete {thing['urn'].split('::')[-1]}")
                 path.unlink()
 
     def things(self) -> dict[Path, dict[str, Any]]:
