@@ -27,6 +27,14 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One property that a resource tells of itself."""
+
+    type: type  # as of Input
+    about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
     """What separates the inputs that are there from those that are wanted."""
 
@@ -45,12 +53,14 @@ class Found:
 
 
 class ResourceType(Protocol):
-    """One kind of resource. `inputs` and `secret_outputs` are its schema; in a preview nothing is touched."""
+    """One kind of resource. `inputs`, `outputs` and `secret_outputs` are its schema; in a preview nothing is touched."""
 
     @property
     def token(self) -> str: ...
     @property
     def inputs(self) -> Mapping[str, Input]: ...
+    @property
+    def outputs(self) -> Mapping[str, Output]: ...
     @property
     def secret_outputs(self) -> frozenset[str]: ...
     @property
@@ -60,7 +70,7 @@ class ResourceType(Protocol):
         """Make it, or find what an earlier call for this URN made. Preview: outputs that only `up` can tell are UNKNOWN."""
 
     def read(self, there: Found) -> Found | None:
-        """It as it is now; None when it is gone."""
+        """It as it is now; None when it is gone. `there` may have an id only: it is to be imported. Refused if that cannot be."""
 
     def update(self, there: Found, inputs: Properties, *, preview: bool) -> Found:
         """Bring it to these inputs in place."""
@@ -70,7 +80,7 @@ class ResourceType(Protocol):
 
 
 def check(kind: ResourceType, inputs: Mapping[str, Any]) -> list[str]:
-    """What is wrong with these inputs, each naming its property. What is unknown yet is right so far."""
+    """What is wrong with these inputs, each as `property: what`. What is unknown yet is right so far."""
     faults = [f"{name}: {kind.token} has no such property" for name in sorted(set(inputs) - set(kind.inputs))]
     for name, wanted in kind.inputs.items():
         value = inputs.get(name)
@@ -98,6 +108,10 @@ class Plugin:
     def __init__(self, package: str, types: Iterable[ResourceType]) -> None:
         self.package = package
         self._types = {kind.token: kind for kind in types}
+
+    @property
+    def types(self) -> tuple[ResourceType, ...]:
+        return tuple(self._types.values())
 
     def type(self, token: str) -> ResourceType:
         """Refused for other packages' types and for words that the package does not know."""

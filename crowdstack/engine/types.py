@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from crowdstack import tokens
 from crowdstack.engine.launcher import RUN_PATTERN, Launcher, Running, reachable
-from crowdstack.engine.plugin import Found, Input, Plugin, check
+from crowdstack.engine.plugin import Found, Input, Output, Plugin, check
 from crowdstack.engine.values import UNKNOWN, Properties
 from crowdstack.errors import Refused
 from crowdstack.folder import Folder
@@ -44,6 +44,11 @@ class KeysType:
 
     token: ClassVar[str] = KEYS
     inputs: ClassVar[Mapping[str, Input]] = {"run": _RUN}
+    outputs: ClassVar[Mapping[str, Output]] = {
+        "run": Output(type=str, about="the run's id"),
+        "root": Output(type=str, about="the run's root key"),
+        "keys": Output(type=dict, about="the keys derived from it, by purpose"),
+    }
     secret_outputs: ClassVar[frozenset[str]] = frozenset({"root", "keys"})
     delete_first: ClassVar[bool] = False
 
@@ -56,7 +61,7 @@ class KeysType:
         return Found(id=run, inputs=inputs, outputs={"run": run, "root": b64(root), "keys": keys})
 
     def read(self, there: Found) -> Found:
-        return there
+        return _known(there)
 
     def update(self, there: Found, inputs: Properties, *, preview: bool) -> Found:
         raise AssertionError("every input of it replaces")
@@ -72,6 +77,7 @@ class BundleType:
     blobs: Path
     token: ClassVar[str] = BUNDLE
     inputs: ClassVar[Mapping[str, Input]] = {"digest": _DIGEST, "files": _FILES}
+    outputs: ClassVar[Mapping[str, Output]] = {"digest": Output(type=str, about="SHA-256 digest of the table of files")}
     secret_outputs: ClassVar[frozenset[str]] = frozenset()
     delete_first: ClassVar[bool] = False
 
@@ -83,7 +89,8 @@ class BundleType:
         return Found(id=inputs["digest"], inputs=inputs, outputs={"digest": inputs["digest"]})
 
     def read(self, there: Found) -> Found | None:
-        present = all((self.blobs / file.blob).is_file() for file in _files(there.inputs["files"]).values())
+        files = _files(_known(there).inputs["files"])
+        present = all((self.blobs / file.blob).is_file() for file in files.values())
         return there if present else None
 
     def update(self, there: Found, inputs: Properties, *, preview: bool) -> Found:
@@ -128,6 +135,12 @@ class TaskServerType:
         "limits": Input(type=dict, about="overrides of the server's limits", required=False),
         "keys": Input(type=dict, about="the run's keys by purpose", secret=True),
     }
+    outputs: ClassVar[Mapping[str, Output]] = {
+        "origin": Output(type=str, about="scheme://host:port as it stands in links"),
+        "port": Output(type=int, about="the port it listens on"),
+        "process": Output(type=dict, about="who the server's process is: {pid, boot, start}"),
+        "config": Output(type=str, about="digest of the settings it goes by"),
+    }
     secret_outputs: ClassVar[frozenset[str]] = frozenset()
     delete_first: ClassVar[bool] = True  # two servers of one run would give out the same unit twice
 
@@ -143,7 +156,7 @@ class TaskServerType:
         return _found(inputs, self.launcher.ensure(config), origin=config.origin, port=port)
 
     def read(self, there: Found) -> Found | None:
-        running = self.launcher.find(there.inputs["run"], there.outputs["config"])
+        running = self.launcher.find(_known(there).inputs["run"], there.outputs["config"])
         if running is None:
             return None
         inputs = there.inputs
@@ -208,6 +221,16 @@ def _files(table: Mapping[str, Any]) -> dict[str, BundleFile]:
             case _:
                 raise Refused(f"files: {url} is not a blob's digest and a media type")
     return files
+
+
+def _known(there: Found) -> Found:
+    """Refused for an import: what these resources are is written in a stack's state and nowhere else."""
+    if not there.outputs:
+        raise Refused(
+            f"{there.id} cannot be imported by its id alone",
+            hint="make it: a server or bundle that is there already is adopted; or import the whole state",
+        )
+    return there
 
 
 def _origin(host: str, port: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pulumi
 
 from crowdstack.engine.embedded import EmbeddedEngine
-from crowdstack.engine.plugin import Found, Input, Plugin
+from crowdstack.engine.plugin import Found, Input, Output, Plugin
 from crowdstack.engine.values import UNKNOWN, Properties
 from crowdstack.errors import Refused
 from crowdstack.folder import private_folder, write_private
@@ -39,6 +39,11 @@ class ThingType:
         "colour": Input(type=str, about="its colour"),
         "shape": Input(type=str, about="its shape", required=False, replaces=True),
         "parts": Input(type=dict, about="what it is made of", required=False),
+    }
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **{name: Output(type=wanted.type, about=wanted.about) for name, wanted in inputs.items()},
+        "password": Output(type=str, about="its password"),
+        "size": Output(type=int, about="letters of its colour"),
     }
     secret_outputs: ClassVar[frozenset[str]] = frozenset({"password"})
 
