@@ -106,8 +106,11 @@ class Deployment:
         doomed = {resource.urn for resource in self._stack.there if self._is_target(resource.urn)}
         self._refuse_needed(doomed)
         for at in reversed(range(len(self._stack.there))):
-            if self._stack.there[at].urn in doomed:
-                self._delete(self._stack.there[at], doomed)
+            resource = self._stack.there[at]
+            if resource.urn in doomed:
+                self._delete(resource, doomed)
+            elif not is_provider(resource):
+                self._did(Verb.SAME, resource)
         for begun in [begun for begun in self._stack.pending if self._is_target(begun.resource.urn)]:
             self._undo(begun)
         self.save()
@@ -153,10 +156,10 @@ class Deployment:
         """No target: it stays as it is, or is not made."""
         if old is None:
             self._skipped.add(wanted.urn)
-            return wanted
-        self._stack.leave(old)
-        self._did(Verb.SAME, old)
-        return old
+        else:
+            self._stack.leave(old)
+        self._did(Verb.SAME, old or wanted)
+        return old or wanted
 
     def _refuse_needed(self, doomed: Collection[str]) -> None:
         if needing := [other.urn for other in self._stack.dependents(doomed, children=True)]:

@@ -50,7 +50,7 @@ class Snapshot:
         self.here[old.urn] = old
 
     def forget(self, gone: Resource) -> None:
-        """Take the entry out of the state, and out of what others say they need. Its children go to its parent."""
+        """Take the entry out of the state, and out of what others say they need."""
         self.there.remove(gone)
         if not any(other.urn == gone.urn for other in (*self.here.values(), *self.there)):
             self.there = [_without(other, gone) for other in self.there]
@@ -106,7 +106,7 @@ def _without(resource: Resource, gone: Resource) -> Resource:
         return resource
     return replace(
         resource,
-        parent=gone.parent if resource.parent == gone.urn else resource.parent,
+        parent="" if resource.parent == gone.urn else resource.parent,
         deleted_with="" if resource.deleted_with == gone.urn else resource.deleted_with,
         dependencies=tuple(urn for urn in resource.dependencies if urn != gone.urn),
         property_dependencies={
