@@ -71,7 +71,11 @@ class ThingType:
 
     def update(self, there: Found, inputs: Properties, *, preview: bool) -> Found:
         if preview:
-            return Found(id=there.id, inputs=inputs, outputs={**there.outputs, **inputs})
+            colour = inputs["colour"]
+            size = UNKNOWN if colour is UNKNOWN else len(colour)
+            return Found(
+                id=there.id, inputs=inputs, outputs={**inputs, "password": there.outputs["password"], "size": size}
+            )
         thing = self.things()[self.folder / there.id]
         self.asked.append(f"update {_name(thing['urn'])}")
         self._refuse(inputs, ".broken")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import yaml
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf import empty_pb2
 from pulumi.automation._server import LanguageServer
@@ -131,8 +132,9 @@ class Real:
     def take(self, deployment: dict[str, Any]) -> None:
         """Go on with this state, secrets opened: the CLI imports it."""
         file = self.root / "state.json"
-        bare = {word: part for word, part in deployment.items() if word != "secrets_providers"}
-        file.write_text(json.dumps({"version": 3, "deployment": _as_text(bare)}))
+        key = yaml.safe_load((self.root / "work" / f"Pulumi.{STACK}.yaml").read_text())["encryptionsalt"]
+        keyed = {**deployment, "secrets_providers": {"type": "passphrase", "state": {"salt": key}}}
+        file.write_text(json.dumps({"version": 3, "deployment": _as_text(keyed)}))
         told = self._site.run(self.root, "stack", "import", "--stack", STACK, "--file", str(file))
         assert told.returncode == 0, told.stderr
 
