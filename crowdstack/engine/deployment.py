@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import TypeVar
 
 from crowdstack.engine.checkpoint import PROVIDER_TYPE, Operation, Resource, State
+from crowdstack.engine.faults import attempt, protected
 from crowdstack.engine.names import STACK_TYPE, Alias, Names
-from crowdstack.engine.paths import covers, parse, reset
+from crowdstack.engine.options import gap_between, hidden, ignoring, unsure
 from crowdstack.engine.plugin import Diff, Found, Plugin, ResourceType, check, diff
 from crowdstack.engine.snapshot import Snapshot, is_provider, needs_of
-from crowdstack.engine.values import UNKNOWN, Properties, SecretValue, differing, marked, plain
-from crowdstack.errors import CrowdstackError, StepFailed
+from crowdstack.engine.values import Properties, differing, marked, plain
+from crowdstack.errors import StepFailed
 from crowdstack.ports import OnStep, Step
 from crowdstack.ports import Operation as Verb
 
@@ -199,7 +200,7 @@ class Deployment:
             stated = replace(stated, import_id="")
         wanted = stated
         if old is not None and old.urn not in self._condemned:
-            wanted = _ignoring(old, stated)
+            wanted = ignoring(old, stated)
         if faults := check(kind, plain(wanted.inputs)):
             why = "; ".join(faults)
             raise StepFailed(f"{wanted.type} {wanted.name} has inputs that cannot be", where=wanted.urn, why=why)
@@ -207,7 +208,7 @@ class Deployment:
             return self._create(kind, None, stated, Verb.CREATE)
         if old.urn in self._condemned:
             return self._create(kind, old, stated, Verb.REPLACE, replaced_by=self._condemned.pop(old.urn))
-        gap = _gap(kind, old, wanted.inputs, wanted.replace_on_changes)
+        gap = gap_between(kind, old, wanted.inputs, wanted.replace_on_changes)
         if gap.replaces or old.pending_replacement:
             return self._replace(kind, old, stated, gap, gap.delete_first if delete_first is None else delete_first)
         wanted = replace(wanted, id=old.id, outputs=old.outputs)
@@ -241,7 +242,7 @@ class Deployment:
     def _replace(self, kind: ResourceType, old: Resource, wanted: Resource, gap: Diff, delete_first: bool) -> Resource:
         """A new thing in the place of the old. What the old one ignored counts: its program's own inputs are taken."""
         if old.protect and wanted.protect:
-            raise _protected(old, f"replaced ({', '.join(gap.replaces)} cannot be changed in place)")
+            raise protected(old, f"replaced ({', '.join(gap.replaces)} cannot be changed in place)")
         if wanted.import_id or old.urn in self._stack.here:
             raise StepFailed(
                 "what is imported cannot be replaced in the same step",
@@ -258,16 +259,15 @@ class Deployment:
         condemned: list[Resource] = []
         replaced = {old.urn}
         for other in self._stack.dependents([old.urn], children=False):
-            if _made_by_plugin(other) and (touched := _touched(other, replaced)):
-                unsure = {name: UNKNOWN if name in touched else value for name, value in other.inputs.items()}
-                gap = _gap(self._plugin.type(other.type), other, unsure, other.replace_on_changes)
+            if _made_by_plugin(other) and (inputs := unsure(other, replaced)) is not None:
+                gap = gap_between(self._plugin.type(other.type), other, inputs, other.replace_on_changes)
                 if gap.replaces:
                     condemned.append(other)
                     replaced.add(other.urn)
                     self._condemned[other.urn] = gap.replaces
         for other in condemned:
             if other.protect:
-                raise _protected(other, f"replaced with {old.urn}")
+                raise protected(other, f"replaced with {old.urn}")
         for other in (*reversed(condemned), old):
             emptied = self._empty(other, {other.urn for other in condemned})
         return emptied
@@ -283,7 +283,7 @@ class Deployment:
     def _import(self, kind: ResourceType, old: Resource | None, wanted: Resource) -> Resource:
         """Take over what is there under that id. What it replaces is deleted in the end."""
         there = Found(id=wanted.import_id, inputs={}, outputs={})
-        now = _attempt("importing", wanted, lambda: kind.read(there))
+        now = attempt("importing", wanted, lambda: kind.read(there))
         if now is None:
             raise StepFailed(f"there is no {wanted.type} to import with the id {wanted.import_id}", where=wanted.urn)
         if old is not None:
@@ -294,7 +294,7 @@ class Deployment:
     def _delete(self, resource: Resource, doomed: Collection[str]) -> None:
         """Delete it and its entry. No line is shown for providers, nor for what a replacement left behind."""
         if resource.protect and not resource.delete:
-            raise _protected(resource, "deleted")
+            raise protected(resource, "deleted")
         if not resource.pending_replacement:
             self._let_go(resource, doomed)
         self._stack.forget(resource)
@@ -314,8 +314,8 @@ class Deployment:
         """Delete what a cut-off create may have left. It stays pending until then, so that nothing is ever forgotten."""
         kind = self._plugin.type(begun.resource.type)
         if not self._preview:
-            _attempt(DELETING, begun.resource, lambda: kind.delete(_found(begun.resource)))
-        self._stack.settle(begun)
+            attempt(DELETING, begun.resource, lambda: kind.delete(_found(begun.resource)))
+        self._stack.settle(CREATING, begun.resource.urn)
         self.save()
         self._did(Verb.DELETE, begun.resource)
 
@@ -326,16 +326,11 @@ class Deployment:
 
         On return it is pending no more, which the caller saves together with the outcome.
         """
-        same = [begun for begun in self._stack.pending if (begun.kind, begun.resource.urn) == (what, resource.urn)]
         if not self._preview:
-            for begun in same:
-                self._stack.settle(begun)
-            self._stack.pending.append(Operation(kind=what, resource=resource))
+            self._stack.begin(what, resource)
             self.save()
-        done = _attempt(what, resource, act)
-        self._stack.pending = [
-            begun for begun in self._stack.pending if (begun.kind, begun.resource.urn) != (what, resource.urn)
-        ]
+        done = attempt(what, resource, act)
+        self._stack.settle(what, resource.urn)
         return done
 
     def _arrive(
@@ -347,7 +342,7 @@ class Deployment:
         replaced_by: tuple[str, ...] = (),
     ) -> Resource:
         """The resource is as wanted: it takes the place of `old`."""
-        resource = replace(resource, outputs=_hidden(resource))
+        resource = replace(resource, outputs=hidden(resource))
         self._stack.arrive(resource, old)
         if verb is not Verb.SAME:
             self.save()
@@ -398,58 +393,3 @@ def _made_by_plugin(resource: Resource) -> bool:
 
 def _found(resource: Resource) -> Found:
     return Found(id=resource.id, inputs=plain(resource.inputs), outputs=plain(resource.outputs))
-
-
-def _touched(resource: Resource, replaced: Collection[str]) -> set[str]:
-    """Inputs that come from a resource which is replaced."""
-    return {name for name, urns in resource.property_dependencies.items() if not set(urns).isdisjoint(replaced)}
-
-
-def _ignoring(old: Resource, wanted: Resource) -> Resource:
-    """The resource as wanted, with what its `ignore_changes` name as it was."""
-    inputs = wanted.inputs
-    for path in wanted.ignore_changes:
-        inputs = reset(parse(path), old.inputs, inputs)
-    return replace(wanted, inputs=inputs)
-
-
-def _gap(kind: ResourceType, old: Resource, inputs: Properties, replace_on_changes: Iterable[str]) -> Diff:
-    gap = diff(kind, old.inputs, inputs)
-    paths = [parse(path) for path in replace_on_changes]
-    forced = {name for name in gap.changed if any(covers(path, (name,)) for path in paths)}
-    return replace(gap, replaces=tuple(sorted({*gap.replaces, *forced})))
-
-
-def _hidden(resource: Resource) -> Properties:
-    """Its outputs, with those marked as secret that the program names or that are secret inputs too."""
-    secret = {name for name, value in resource.inputs.items() if isinstance(value, SecretValue)}
-    secret.update(resource.additional_secret_outputs)
-    return {
-        name: SecretValue(value) if name in secret and not isinstance(value, SecretValue) else value
-        for name, value in resource.outputs.items()
-    }
-
-
-def _protected(resource: Resource, fate: str) -> StepFailed:
-    return StepFailed(
-        f"{resource.type} {resource.name} is protected and would be {fate}",
-        where=resource.urn,
-        hint="take `protect` out of the program and run up first, if that is what you want",
-    )
-
-
-def _attempt(what: str, resource: Resource, act: Callable[[], T]) -> T:
-    try:
-        return act()
-    except CrowdstackError as fault:
-        told, where, why, hint = fault.what, fault.where, fault.why, fault.hint
-        cause: Exception = fault
-    except OSError as fault:
-        told, where, why = fault.strerror or str(fault), fault.filename, None
-        hint, cause = "mend it and run the same command again", fault
-    raise StepFailed(
-        f"{what} {resource.type} {resource.name} failed: {told}",
-        where=str(where or resource.urn),
-        why=why,
-        hint=hint,
-    ) from cause

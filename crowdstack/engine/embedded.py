@@ -39,12 +39,12 @@ class EmbeddedEngine:
         self._plugin = plugin
 
     def preview(self, program: Program, *, targets: Collection[str] = ()) -> StackResult:
-        return self._run(program, self._checkpoint().load(), None, _quietly, targets)
+        return self._walk(program, self._checkpoint().load(), None, _quietly, targets)
 
     def up(self, program: Program, on_step: OnStep = _quietly, *, targets: Collection[str] = ()) -> StackResult:
         with held(self._folder / "lock"):
             checkpoint = self._checkpoint()
-            return self._run(program, checkpoint.load(), checkpoint.save, on_step, targets)
+            return self._walk(program, checkpoint.load(), checkpoint.save, on_step, targets)
 
     def refresh(self, on_step: OnStep = _quietly, *, targets: Collection[str] = ()) -> StackResult:
         return self._without_program(Deployment.refresh, on_step, targets)
@@ -59,7 +59,7 @@ class EmbeddedEngine:
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(self._folder, self._vault)
 
-    def _run(
+    def _walk(
         self,
         program: Program,
         state: State,
@@ -77,7 +77,7 @@ class EmbeddedEngine:
         return StackResult(steps=tuple(deployment.steps), outputs=plain(known))
 
     def _without_program(
-        self, walk: Callable[[Deployment], None], on_step: OnStep, targets: Collection[str]
+        self, verb: Callable[[Deployment], None], on_step: OnStep, targets: Collection[str]
     ) -> StackResult:
         if not self._folder.exists():
             return StackResult(steps=())
@@ -88,7 +88,7 @@ class EmbeddedEngine:
                 checkpoint.load(), self._plugin, names=names, save=checkpoint.save, on_step=on_step, targets=targets
             )
             deployment.refuse_unknown_targets()
-            walk(deployment)
+            verb(deployment)
             if not (deployment.state.resources or deployment.state.pending):
                 checkpoint.remove()
             return StackResult(steps=tuple(deployment.steps), outputs=plain(deployment.state.outputs or {}))

@@ -7,22 +7,22 @@ come one at a time in the program's order.
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import grpc
-from google.protobuf import empty_pb2, struct_pb2
+from google.protobuf import empty_pb2
 from google.protobuf.message import Message
 from pulumi.runtime.proto import alias_pb2
 from pulumi.runtime.proto import resource_pb2 as wire
-from pulumi.runtime.rpc import UNKNOWN as UNKNOWN_TEXT
 
-from crowdstack.engine import paths
 from crowdstack.engine.checkpoint import Resource
 from crowdstack.engine.deployment import Deployment
 from crowdstack.engine.names import Alias
-from crowdstack.engine.values import OUTPUT, SECRET, SIGNATURE, UNKNOWN, Properties, SecretValue
+from crowdstack.engine.options import seconds
+from crowdstack.engine.paths import parse
+from crowdstack.engine.structs import from_struct, to_struct
 from crowdstack.errors import CrowdstackError, Refused, StepFailed
 
 _log = logging.getLogger(__name__)
@@ -194,78 +194,20 @@ def _alias(told: alias_pb2.Alias) -> Alias:
 
 def _paths(told: Iterable[str], option: str, urn: str) -> tuple[str, ...]:
     for path in told:
-        try:
-            paths.parse(path)
-        except ValueError as fault:
-            raise StepFailed(
-                f"{option}: {fault}", where=urn, hint="write it like size, tags.team or rules[0].port"
-            ) from fault
+        with _refusing(option, urn, "write it like size, tags.team or rules[0].port"):
+            parse(path)
     return tuple(told)
-
-
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def _timeouts(told: wire.RegisterResourceRequest.CustomTimeouts, urn: str) -> dict[str, float]:
     """Kept in the state for Pulumi's own engine; what our plugin does ends by itself."""
-    found = {}
-    for field, text in told.ListFields():
-        parts = re.findall(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", text)
-        if not parts or "".join(number + unit for number, unit in parts) != text:
-            raise StepFailed(f"custom_timeouts: {text!r} is no duration", where=urn, hint="write it like 90s or 1h30m")
-        found[field.name] = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    return found
+    with _refusing("custom_timeouts", urn, "write it like 90s or 1h30m"):
+        return {field.name: seconds(text) for field, text in told.ListFields()}
 
 
-def from_struct(struct: struct_pb2.Struct) -> Properties:
-    """Properties as they cross the wire -> values. Whole numbers come back as int."""
-    return {name: _from_wire(value) for name, value in struct.fields.items()}
-
-
-def to_struct(properties: Properties) -> struct_pb2.Struct:
-    struct = struct_pb2.Struct()
-    for name, value in properties.items():
-        struct.fields[name].CopyFrom(_to_wire(value))
-    return struct
-
-
-def _from_wire(value: struct_pb2.Value) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "number_value":
-        number = value.number_value
-        return int(number) if number.is_integer() else number
-    if kind == "string_value":
-        return UNKNOWN if value.string_value == UNKNOWN_TEXT else value.string_value
-    if kind == "bool_value":
-        return value.bool_value
-    if kind == "list_value":
-        return [_from_wire(item) for item in value.list_value.values]
-    if kind == "struct_value":
-        found = from_struct(value.struct_value)
-        match found.get(SIGNATURE):
-            case signature if signature == SECRET:
-                return SecretValue(found["value"])
-            case signature if signature == OUTPUT:
-                inner = found.get("value", UNKNOWN)
-                return SecretValue(inner) if found.get("secret") else inner
-        return found
-    return None
-
-
-def _to_wire(value: Any) -> struct_pb2.Value:
-    if value is UNKNOWN:
-        return struct_pb2.Value(string_value=UNKNOWN_TEXT)
-    if isinstance(value, SecretValue):
-        return _to_wire({SIGNATURE: SECRET, "value": value.value})
-    if isinstance(value, bool):
-        return struct_pb2.Value(bool_value=value)
-    if isinstance(value, int | float):
-        return struct_pb2.Value(number_value=value)
-    if isinstance(value, str):
-        return struct_pb2.Value(string_value=value)
-    if isinstance(value, dict):
-        return struct_pb2.Value(struct_value=to_struct(value))
-    if isinstance(value, list | tuple):
-        return struct_pb2.Value(list_value=struct_pb2.ListValue(values=[_to_wire(item) for item in value]))
-    assert value is None
-    return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
+@contextmanager
+def _refusing(option: str, urn: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as fault:
+        raise StepFailed(f"{option}: {fault}", where=urn, hint=hint) from fault

@@ -63,8 +63,12 @@ class Snapshot:
                 needed.add(other.urn)
                 yield other
 
-    def settle(self, operation: Operation) -> None:
-        self.pending = [other for other in self.pending if other is not operation]
+    def begin(self, what: str, resource: Resource) -> None:
+        self.settle(what, resource.urn)
+        self.pending.append(Operation(kind=what, resource=resource))
+
+    def settle(self, what: str, urn: str) -> None:
+        self.pending = [begun for begun in self.pending if (begun.kind, begun.resource.urn) != (what, urn)]
 
     def _rename(self, names: dict[str, str]) -> None:
         """`names`: old -> new. Children of a renamed parent take the new chain of types into their own names."""

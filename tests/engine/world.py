@@ -27,8 +27,8 @@ class ThingType:
     """Things have a colour (may change), a shape (makes a new one) and a password of their own (secret).
 
     `asked` tells what the engine asked for; a thing whose colour is in `broken` cannot be made; one whose colour is in
-    `cut_off` is made, and then the program is interrupted. What must hold across processes lies in the folder: `.calls`
-    (what was done, in order), `.broken` (colours that cannot be made), `.stuck` (colours that cannot be deleted).
+    `cut_off` is made, and then the program is interrupted. What must hold across processes lies beside the folder: `calls`
+    (what was done, in order), `broken` (colours that cannot be made), `stuck` (colours that cannot be deleted).
     Ids and passwords follow from the URN and how many things it had, so that two worlds can be compared.
     """
 
@@ -54,7 +54,7 @@ class ThingType:
         if preview:
             return Found(id="", inputs=inputs, outputs={**inputs, "password": UNKNOWN, "size": UNKNOWN})
         self.asked.append(f"create {_name(urn)}")
-        self._refuse(inputs, ".broken")
+        self._refuse(inputs, "broken")
         # What an earlier call for this URN had begun. Where two may stand side by side, only the same inputs tell it apart.
         same = ("shape",) if self.delete_first else ("colour", "shape", "parts")
         for path, thing in self.things().items():
@@ -78,20 +78,23 @@ class ThingType:
             )
         thing = self.things()[self.folder / there.id]
         self.asked.append(f"update {_name(thing['urn'])}")
-        self._refuse(inputs, ".broken")
+        self._refuse(inputs, "broken")
         return self._keep("update", self.folder / there.id, thing["urn"], inputs)
 
     def delete(self, there: Found) -> None:
         for path, thing in self.things().items():
             if path.name == there.id or (not there.id and thing["inputs"] == there.inputs):
                 self.asked.append(f"delete {_name(thing['urn'])}")
-                self._refuse(thing["inputs"], ".stuck")
+                self._refuse(thing["inputs"], "stuck")
                 path.unlink()
                 self._note("delete", path.name, thing["urn"])
 
+    def beside(self, what: str) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.{what}")
+
     def calls(self) -> list[dict[str, str]]:
         try:
-            return [json.loads(line) for line in (self.folder / ".calls").read_text().splitlines()]
+            return [json.loads(line) for line in (self.beside("calls")).read_text().splitlines()]
         except FileNotFoundError:
             return []
 
@@ -99,7 +102,7 @@ class ThingType:
         return {path: json.loads(path.read_bytes()) for path in sorted(self.folder.glob("[0-9a-f]*"))}
 
     def _refuse(self, inputs: Properties, list_: str) -> None:
-        listed = self.folder / list_
+        listed = self.beside(list_)
         if inputs["colour"] in self.broken or (listed.exists() and inputs["colour"] in listed.read_text().split()):
             raise Refused(f"no {inputs['colour']} paint left", hint="buy some")
 
@@ -115,7 +118,7 @@ class ThingType:
 
     def _note(self, verb: str, id_: str, urn: str) -> None:
         line = json.dumps({"verb": verb, "id": id_, "urn": urn}) + "\n"
-        fd = os.open(self.folder / ".calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        fd = os.open(self.beside("calls"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(fd, line.encode())
         os.close(fd)
 

@@ -9,9 +9,10 @@ import pulumi
 from pulumi import Alias
 from pulumi import ResourceOptions as Options
 
+from tests.engine.conformance.faults import no_paint
 from tests.engine.conformance.lifecycle import Crate
-from tests.engine.conformance.moves import Case, Destroy, Outside, Statue, Up, urn
-from tests.engine.world import Thing, ThingType
+from tests.engine.conformance.moves import Case, Destroy, Statue, Up, urn
+from tests.engine.world import Thing
 
 Body = Callable[[], None]
 
@@ -52,15 +53,6 @@ def both_claim() -> None:
 def taken_over() -> None:
     Thing("first", colour="red")
     Thing("two", colour="red", opts=Options(aliases=[Alias(name="first")]))
-
-
-def _paint(name: str, colour: str) -> Outside:
-    """No more paint of this colour: what is to be painted so fails."""
-    return Outside(change=lambda kind: _write(kind, name, colour))
-
-
-def _write(kind: ThingType, name: str, colour: str) -> None:
-    (kind.folder / name).write_text(colour)
 
 
 CASES = (
@@ -178,9 +170,9 @@ CASES = (
         shows="a failed change leaves the earlier name; the next run finds it",
         moves=(
             Up(body=named("first")),
-            _paint(".broken", "black"),
+            no_paint("black"),
             Up(body=named("new", Alias(name="first"), colour="black"), fails="no black paint"),
-            _paint(".broken", ""),
+            no_paint(""),
             Up(body=named("new", Alias(name="first"), colour="black")),
         ),
         notices="knows no alias",

@@ -16,12 +16,12 @@ NO_PAINT = "no black paint"
 
 def no_paint(colour: str = "black") -> Outside:
     """What has this colour cannot be made or painted."""
-    return Outside(change=lambda kind: (kind.folder / ".broken").write_text(colour) and None)
+    return Outside(change=lambda kind: kind.beside("broken").write_text(colour) and None)
 
 
 def stuck(colour: str = "black") -> Outside:
     """What has this colour cannot be deleted."""
-    return Outside(change=lambda kind: (kind.folder / ".stuck").write_text(colour) and None)
+    return Outside(change=lambda kind: kind.beside("stuck").write_text(colour) and None)
 
 
 def row(*colours: str) -> Body:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crowdstack.engine import deployment, embedded, monitor
+from crowdstack.engine import deployment, embedded, structs
 from crowdstack.engine.checkpoint import Resource
 from crowdstack.engine.deployment import Deployment
 from crowdstack.engine.monitor import Monitor
@@ -48,8 +48,8 @@ for what, place, name, instead in (
     ("knows every target", Deployment, "refuse_unknown_targets", _nothing),
     ("always makes the new one first", Deployment, "_make_way", lambda self, old: old),
     ("tells secrets", deployment, "marked", lambda found, **_: dict(found)),
-    ("takes every change", deployment, "_ignoring", lambda old, wanted: wanted),
-    ("hides no output", deployment, "_hidden", lambda resource: resource.outputs),
+    ("takes every change", deployment, "ignoring", lambda old, wanted: wanted),
+    ("hides no output", deployment, "hidden", lambda resource: resource.outputs),
     ("checks no inputs", deployment, "check", lambda kind, inputs: []),
     ("knows no alias", Names, "earlier", lambda *_: ()),
     ("children inherit no alias", Names, "_inherited", _none),
@@ -124,8 +124,8 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("always updates in place")
 def _(patch: pytest.MonkeyPatch) -> None:
-    real = deployment._gap
-    patch.setattr(deployment, "_gap", lambda *at: replace(real(*at), replaces=()))
+    real = deployment.gap_between
+    patch.setattr(deployment, "gap_between", lambda *at: replace(real(*at), replaces=()))
 
 
 @mutant("marks the old one too early")
@@ -169,7 +169,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("takes a failed step for done")
 def _(patch: pytest.MonkeyPatch) -> None:
-    real = deployment._attempt
+    real = deployment.attempt
 
     def wrong(what: str, resource: Resource, act: Callable[[], Any]) -> Any:
         try:
@@ -177,7 +177,7 @@ def _(patch: pytest.MonkeyPatch) -> None:
         except StepFailed:
             return Found(id=resource.id or "none", inputs=plain(resource.inputs), outputs={})
 
-    patch.setattr(deployment, "_attempt", wrong)
+    patch.setattr(deployment, "attempt", wrong)
 
 
 @mutant("writes only at the end")
@@ -207,10 +207,10 @@ def _(patch: pytest.MonkeyPatch) -> None:
 
 @mutant("tells numbers as text")
 def _(patch: pytest.MonkeyPatch) -> None:
-    real = monitor._from_wire
+    real = structs._from_wire
 
     def wrong(value: Any) -> Any:
         found = real(value)
         return str(found) if type(found) in (int, float) else found
 
-    patch.setattr(monitor, "_from_wire", wrong)
+    patch.setattr(structs, "_from_wire", wrong)
