@@ -62,6 +62,23 @@ def alive(process: ProcessId) -> bool:
     return identify(process.pid) == process
 
 
+def started_at(pid: int) -> float | None:
+    """When a running process started, in seconds since 1970; None where the system does not tell."""
+    found = identify(pid) if _LINUX else None
+    if found is None:
+        return None
+    booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+    return int(booted.split()[1]) + int(found.start) / os.sysconf("SC_CLK_TCK")
+
+
+def name(pid: int) -> str | None:
+    """What a running process is called."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() if _LINUX else None
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def send_signal(process: ProcessId, number: signal.Signals) -> bool:
     """Signal exactly this process; False if it is gone. A stranger that got its pid is never signalled (threats E2)."""
     if _LINUX:

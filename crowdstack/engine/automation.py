@@ -1,0 +1,330 @@
+"""The engine `pulumi`: stacks made so by the real CLI, with its own backends, state and secrets.
+
+The program runs in this process, as the Automation API runs inline programs; the resource types in the plugin's. What is
+ours: the stack's lock on this machine, what a cut-off command left behind, steps and errors in the project's words.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from crowdstack.engine import pulumi_state as states
+from crowdstack.engine.lock import held
+from crowdstack.engine.outputs import Outputs
+from crowdstack.engine.plugin import Plugin
+from crowdstack.engine.pulumi_cli import Cli, CliFailed, check_version, end_orphan, find_cli, plugin_folder
+from crowdstack.engine.pulumi_events import Story
+from crowdstack.engine.pulumi_faults import error_of, owners
+from crowdstack.engine.secrets import Vault
+from crowdstack.errors import Busy, CrowdstackError, StateMismatch, StepFailed
+from crowdstack.folder import private_folder, write_private
+from crowdstack.ports import OnStep, Program, StackResult, Step
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a stack's state lives and what keeps its secrets."""
+
+    backend: str  # URL as of `pulumi login`
+    passphrase: Path  # the file that holds it
+    secrets: str = "passphrase"  # or the URL of a key service, as of `pulumi stack init --secrets-provider`
+
+    @property
+    def local(self) -> Path | None:
+        """The folder of a backend on this machine."""
+        return Path(self.backend.removeprefix("file://")) if self.backend.startswith("file://") else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutomationEngine:
+    """ports.Engine for one stack. `folder`: its lock, and what was last seen of its outputs.
+
+    plugin: the types that `plugins`/pulumi-resource-PACKAGE serves; asked here about creates that were cut off.
+    serially: one registration and one step at a time, in the program's order, so that `up` does what `preview` said in
+    the order in which it said it.
+    """
+
+    folder: Path
+    project: str
+    stack: str
+    place: Place
+    vault: Vault
+    plugin: Plugin
+    plugins: Callable[[], Path] = plugin_folder
+    environment: Mapping[str, str] = field(default_factory=dict)  # for the plugin
+    serially: bool = True
+
+    # ------------------------------------------------------------------------------------------ ports.Engine
+
+    def preview(self, program: Program) -> StackResult:
+        found = self._fetch()
+        with self._room(program, found) as room:
+            if found is None:  # looking makes no stack: what is not there is previewed in a place that goes away
+                return self._aside(room)._walk("preview", program, room, _quietly)
+            return self._walk("preview", program, room, _quietly, "--refresh")
+
+    def up(self, program: Program, on_step: OnStep = lambda _: None) -> StackResult:
+        with self._alone():
+            found, taken_up = self._settled(keep=True)
+            with self._room(program, found) as room:
+                if found is None:
+                    self._begin(room)
+                told = ("--yes", "--skip-preview", "--refresh")
+                result = self._walk("up", program, room, on_step, *told, taken_up=taken_up)
+            return replace(result, outputs=self._look() or {})
+
+    def destroy(self, on_step: OnStep = lambda _: None) -> StackResult:
+        if not self.folder.exists():
+            return StackResult(steps=())
+        with self._alone():
+            found, _ = self._settled(keep=False)
+            if found is None:
+                self._outputs.forget()
+                return StackResult(steps=())
+            with self._room(None, found) as room:
+                result = self._walk("destroy", None, room, on_step, "--yes", "--skip-preview")
+                self._change("stack", "rm", "--yes", room=room)
+            self._outputs.forget()
+            return result
+
+    def outputs(self) -> Mapping[str, Any] | None:
+        """As of the last change, whoever made it. A backend on this machine is asked only when its file has changed."""
+        if (local := self._state_file) is not None and not local.exists():
+            return None
+        stamp = self._stamp()
+        if (kept := self._outputs.read(stamp)) is not None:
+            return kept.outputs
+        try:
+            return self._look()
+        except Busy:
+            if (last := self._outputs.last()) is not None:  # better than nothing, and the server proves itself
+                return last.outputs
+            raise
+
+    # ------------------------------------------------------------------------------------------ state
+
+    def export(self) -> states.Deployment | None:
+        """The whole state, secrets in clear; None when there is no stack."""
+        return self._fetch()
+
+    def replace_state(self, deployment: states.Deployment) -> None:
+        """Put this state in the place of what is there."""
+        with self._alone(), self._room(None, self._fetch()) as room:
+            if self._fetch() is None:
+                self._begin(room)
+            self._outputs.forget()
+            self._import(deployment, room)
+        self._look()
+
+    def remove(self) -> None:
+        """Forget the stack and leave its resources alone."""
+        with self._alone(), self._room(None, self._fetch()) as room:
+            self._change("stack", "rm", "--yes", "--force", room=room)
+            self._outputs.forget()
+
+    # ------------------------------------------------------------------------------------------ the CLI
+
+    @cached_property
+    def _cli(self) -> Cli:
+        path = find_cli()
+        check_version(path)
+        return Cli(
+            path=path,
+            backend=self.place.backend,
+            secrets=self.place.secrets,
+            passphrase=self.place.passphrase,
+            plugins=self.plugins(),
+            more=self.environment,
+        )
+
+    @cached_property
+    def _outputs(self) -> Outputs:
+        return Outputs(self.folder / "outputs", self.vault)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Under the stack's lock, with nothing left of a command that was killed."""
+        with held(self.folder / "lock"):
+            end_orphan(self._note)
+            yield
+
+    @property
+    def _note(self) -> Path:
+        return self.folder / "cli.process.json"
+
+    def _change(self, *arguments: str, room: Path) -> None:
+        """One command that changes the stack."""
+        self._said(lambda: self._cli.run(*arguments, "--stack", self.stack, folder=room, note=self._note))
+
+    @contextmanager
+    def _room(self, program: Program | None, found: states.Deployment | None) -> Iterator[Path]:
+        """A folder with the project as the CLI wants to find it. Nothing in it is worth keeping."""
+        with tempfile.TemporaryDirectory(prefix="crowdstack-") as name:
+            room = Path(name)
+            project = {"name": self.project, "runtime": "python"}
+            config = {**(states.settings(found) if found else {}), "config": dict(program.config) if program else {}}
+            # JSON is YAML.
+            write_private(room / "Pulumi.yaml", json.dumps(project).encode())
+            write_private(room / f"Pulumi.{self.stack}.yaml", json.dumps(config).encode())
+            yield room
+
+    def _aside(self, room: Path) -> AutomationEngine:
+        """The same stack in a backend of its own, empty."""
+        passphrase = room / "passphrase"
+        write_private(passphrase, secrets.token_hex(16).encode())
+        place = Place(backend=private_folder(room / "backend").as_uri(), passphrase=passphrase)
+        aside = replace(self, place=place)
+        aside._begin(room)
+        return aside
+
+    def _begin(self, room: Path) -> None:
+        """Make the stack, empty."""
+        if (local := self.place.local) is not None:
+            private_folder(local)
+        if self.place.secrets == "passphrase":
+            _prepare(self.place.passphrase)
+        kept = () if self.place.secrets == "passphrase" else ("--secrets-provider", self.place.secrets)
+        self._said(lambda: self._cli.run("stack", "init", self.stack, "--no-select", *kept, folder=room))
+
+    def _walk(
+        self,
+        verb: str,
+        program: Program | None,
+        room: Path,
+        on_step: OnStep,
+        *told: str,
+        taken_up: tuple[str, ...] = (),
+    ) -> StackResult:
+        """One operation of the CLI, told as steps. Raises the program's own fault, else that of the first step."""
+        story = Story(on_step, taken_up)
+        one = ("--parallel", "1") if self.serially else ()
+        note = None if verb == "preview" else self._note
+
+        def operate(*served: str) -> None:
+            asked = (verb, "--stack", self.stack, *told, *one, *served)
+            self._said(lambda: self._cli.operate(*asked, folder=room, on_event=story.hear, note=note), story=story)
+
+        if program is None:
+            operate()
+        else:
+            from crowdstack.engine.inline import serving
+
+            with serving(program, serially=self.serially) as inline:
+                try:
+                    operate(*inline.arguments)
+                except CrowdstackError as fault:
+                    raise _of_program(inline.fault) or fault from fault
+        for warning in story.warnings:
+            _log.warning("%s", warning)
+        return StackResult(steps=tuple(story.steps))
+
+    def _said(self, act: Callable[[], T], story: Story | None = None) -> T:
+        """What it returns; its complaint in our words. A lock whose owner has died is taken away once."""
+        try:
+            return act()
+        except CliFailed as failed:
+            if (found := owners(failed.told)) and all(owner.dead for owner in found):
+                with self._room(None, None) as room:
+                    self._cli.run("cancel", "--yes", "--stack", self.stack, folder=room)
+                return self._said(act, story)
+            fault = story.fault() if story else None
+            raise fault or self._error(failed) from failed
+
+    def _error(self, failed: CliFailed) -> CrowdstackError:
+        return error_of(failed.told, backend=self.place.backend, passphrase=str(self.place.passphrase))
+
+    # ------------------------------------------------------------------------------------------ looking
+
+    @property
+    def _state_file(self) -> Path | None:
+        local = self.place.local
+        return local and local / ".pulumi" / "stacks" / self.project / f"{self.stack}.json"
+
+    def _stamp(self) -> str | None:
+        """Changes whenever the state does; None where only the backend knows."""
+        if (file := self._state_file) is None:
+            return None
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            return "absent"
+        return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
+
+    def _fetch(self) -> states.Deployment | None:
+        """The state as it is; None when there is no stack. StateMismatch when it is another's, or older than one seen."""
+        if (file := self._state_file) is not None and not file.exists():
+            return None
+        with self._room(None, None) as room:
+            try:
+                told = self._cli.run("stack", "export", "--show-secrets", "--stack", self.stack, folder=room)
+            except CliFailed as failed:
+                if "no stack named" in failed.told:
+                    return None
+                raise self._error(failed) from failed
+        found: states.Deployment = json.loads(told).get("deployment") or {}
+        where = str(file or self.place.backend)
+        states.check_identity(found, project=self.project, stack=self.stack, where=where)
+        if file is not None and (seen := self._outputs.last_written()) and states.written_at(found) < seen:
+            raise StateMismatch(
+                "this is an older copy of the stack's state",
+                where=where,
+                why=f"it was written at {states.written_at(found)}, the last one at {seen}",
+                hint=f"put the last one back; to go on with this one all the same, delete {self._outputs.path}",
+            )
+        return found
+
+    def _look(self) -> Mapping[str, Any] | None:
+        """Fetch the outputs and remember them."""
+        stamp = self._stamp()
+        found = self._fetch()
+        outputs = states.outputs(found) if found is not None else None
+        self._outputs.keep(stamp, outputs, written=states.written_at(found) if found is not None else "")
+        return outputs
+
+    def _settled(self, *, keep: bool) -> tuple[states.Deployment | None, tuple[str, ...]]:
+        """The state with nothing pending; the creates that were completed for it."""
+        found = self._fetch()
+        if found is None or not states.pending(found):
+            return found, ()
+        settled = states.settle(found, self.plugin, keep=keep)
+        with self._room(None, found) as room:
+            self._import(settled.deployment, room)
+        return settled.deployment, settled.taken_up
+
+    def _import(self, deployment: states.Deployment, room: Path) -> None:
+        file = room / "state.json"
+        write_private(file, json.dumps({"version": 3, "deployment": deployment}).encode())
+        try:
+            self._change("stack", "import", "--file", str(file), room=room)
+        finally:
+            file.unlink()
+
+
+def _quietly(step: Step) -> None:
+    pass
+
+
+def _of_program(fault: Exception | None) -> CrowdstackError | None:
+    """What the stack program itself raised, as the embedded engine tells it."""
+    if fault is None or isinstance(fault, CrowdstackError):
+        return fault
+    return StepFailed("the stack program failed", why=f"{type(fault).__name__}: {fault}")
+
+
+def _prepare(passphrase: Path) -> None:
+    """Make a random passphrase if there is none."""
+    if not passphrase.exists():
+        private_folder(passphrase.parent)
+        write_private(passphrase, secrets.token_hex(32).encode())

@@ -1,0 +1,144 @@
+"""What the real engine tells while it works -> the steps that the embedded engine would tell, and the first fault. No I/O.
+
+An event is a JSON object of the CLI's event log. Values in it are masked where they are secret; none is kept here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from crowdstack.engine.checkpoint import PROVIDER_TYPE
+from crowdstack.engine.values import differing
+from crowdstack.errors import StepFailed
+from crowdstack.ports import OnStep, Operation, Step
+
+_OPERATIONS: Mapping[str, Operation] = {
+    "same": Operation.SAME,
+    "create": Operation.CREATE,
+    "import": Operation.CREATE,
+    "update": Operation.UPDATE,
+    "create-replacement": Operation.REPLACE,
+    "import-replacement": Operation.REPLACE,
+    "delete": Operation.DELETE,
+    "delete-replaced": Operation.DELETE,
+    "refresh": Operation.REFRESH,
+}
+_DOING: Mapping[str, str] = {
+    "create": "creating",
+    "create-replacement": "creating",
+    "update": "updating",
+    "delete": "deleting",
+    "delete-replaced": "deleting",
+    "refresh": "reading",
+}
+# Said in every run about a plugin that was found on PATH, which is where ours is.
+_EXPECTED_WARNING = "from $PATH at"
+_OVERALL = ("update failed", "preview failed", "refresh failed", "destroy failed")
+
+
+class Story:
+    """Collects one operation. `steps` come in the order of the embedded engine: what groups before what it holds.
+
+    taken_up: URNs whose create was cut off and is in the state by now. Whatever the engine does to them makes the create
+    complete, which is how it is told.
+    """
+
+    def __init__(self, on_step: OnStep, taken_up: Iterable[str] = ()) -> None:
+        self._on_step = on_step
+        self._taken_up = frozenset(taken_up)
+        self.steps: list[Step] = []
+        self.warnings: list[str] = []
+        self._failed: dict[str, str] = {}  # URN -> what was being done to it
+        self._told: list[tuple[str, str]] = []  # (URN, message), errors only
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        if begun := event.get("resourcePreEvent"):
+            # A component, and the stack itself, is there before its children and complete after them.
+            metadata = begun["metadata"]
+            if not _custom(metadata) and metadata["op"] not in ("delete", "refresh"):
+                self._did(metadata)
+        elif done := event.get("resOutputsEvent"):
+            metadata = done["metadata"]
+            if _custom(metadata) or metadata["op"] in ("delete", "refresh"):
+                self._did(metadata)
+        elif failed := event.get("resOpFailedEvent"):
+            metadata = failed["metadata"]
+            self._failed[metadata["urn"]] = _DOING.get(metadata["op"], metadata["op"])
+        elif said := event.get("diagnosticEvent"):
+            self._said(said)
+
+    def fault(self) -> StepFailed | None:
+        """The first thing that went wrong, in the words of whoever said it."""
+        for urn, message in self._told:
+            if urn in self._failed:
+                return _step_failed(self._failed[urn], urn, message)
+        for urn, message in self._told:
+            if urn:
+                type_, name = _type_and_name(urn)
+                return StepFailed(f"{type_} {name} was refused by the engine", where=urn, why=message)
+        for _, message in self._told:
+            return StepFailed("the engine failed", why=message)
+        return None
+
+    def _said(self, said: Mapping[str, Any]) -> None:
+        message = str(said.get("message", "")).strip()
+        if said.get("severity") == "error" and message not in _OVERALL:
+            self._told.append((said.get("urn") or "", message))
+        elif said.get("severity") == "warning" and _EXPECTED_WARNING not in message:
+            self.warnings.append(message)
+
+    def _did(self, metadata: Mapping[str, Any]) -> None:
+        operation, urn = _OPERATIONS.get(metadata["op"]), metadata["urn"]
+        if operation is None or metadata["type"].startswith(PROVIDER_TYPE):
+            return
+        changed = tuple(sorted(metadata.get("diffs") or ()))
+        if operation is Operation.REFRESH:
+            changed = _seen_changed(metadata)
+            if not changed and metadata.get("new"):
+                return
+        if metadata["op"] == "delete-replaced" and self._replaces(urn):
+            return  # the line of the replacement has said it
+        if urn in self._taken_up and operation in (Operation.SAME, Operation.UPDATE, Operation.REPLACE):
+            operation, changed = Operation.CREATE, ()
+        type_, name = _type_and_name(urn)
+        step = Step(
+            operation=operation,
+            urn=urn,
+            type=type_,
+            name=name,
+            changed=() if operation is Operation.SAME else changed,
+            replaced_by=tuple(sorted(metadata.get("keys") or ())) if operation is Operation.REPLACE else (),
+        )
+        self.steps.append(step)
+        self._on_step(step)
+
+    def _replaces(self, urn: str) -> bool:
+        return any(step.urn == urn and step.operation is Operation.REPLACE for step in self.steps)
+
+
+def _custom(metadata: Mapping[str, Any]) -> bool:
+    state = metadata.get("new") or metadata.get("old") or {}
+    return bool(state.get("custom"))
+
+
+def _seen_changed(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a refresh found other than it was written down."""
+    old, new = metadata.get("old") or {}, metadata.get("new")
+    if new is None:
+        return ()
+    parts = (differing(old.get(part) or {}, new.get(part) or {}) for part in ("inputs", "outputs"))
+    return tuple(sorted({name for part in parts for name in part}))
+
+
+def _type_and_name(urn: str) -> tuple[str, str]:
+    _, _, types, name = urn.split("::", 3)
+    return types.rpartition("$")[2], name
+
+
+def _step_failed(doing: str, urn: str, message: str) -> StepFailed:
+    """As the plugin wrote it: what, then lines `why:` and `try:`."""
+    type_, name = _type_and_name(urn)
+    what, *more = message.splitlines()
+    told = {key: line.partition(": ")[2] for line in more for key in ("why", "try") if line.startswith(f"  {key}: ")}
+    return StepFailed(f"{doing} {type_} {name} failed: {what}", where=urn, why=told.get("why"), hint=told.get("try"))
