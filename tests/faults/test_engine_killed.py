@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import shutil
 import subprocess
@@ -12,6 +14,10 @@ from pathlib import Path
 import pulumi
 import pytest
 
+from tests.engine.conformance.moves import Case, Outside
+from tests.engine.conformance.ours import Ours
+from tests.engine.conformance.outcome import canonical
+from tests.engine.conformance.programs import CASES
 from tests.engine.runs import Site, servers
 from tests.engine.world import Box, Thing, World, told
 from tests.faults import crash
@@ -112,6 +118,58 @@ def test_killed_at_every_write_of_up_destroy_leaves_nothing(tmp_path: Path) -> N
         crash.run(up_first, root, die_at=at)
         assert not crash.run(destroy, root)
         gone(root)
+
+
+# ------------------------------------------------------------------------------------------------ every program
+
+
+def one_move(root: Path, name: str, number: int) -> None:
+    [case] = [case for case in CASES if case.name == name]
+    Ours(root).move(case.moves[number])
+
+
+def killable(case: Case) -> list[int]:
+    """Moves that an engine makes and that come to an end."""
+    return [number for number, move in enumerate(case.moves) if not (isinstance(move, Outside) or move.fails)]
+
+
+def stands(root: Path) -> object:
+    """State and world, whatever ids things have: a create that is begun again may use another."""
+    ours = Ours(root)
+    state = ours.deployment()
+    ids = {path.name: f"{thing['urn']} {json.dumps(thing['inputs'])}" for path, thing in ours.kind.things().items()}
+    text = json.dumps(canonical(state["resources"]), sort_keys=True)
+    secrets = {hashlib.sha256(id_.encode()).hexdigest()[:16]: f"password of {urn}" for id_, urn in ids.items()}
+    for random_, named in {**ids, **secrets}.items():
+        text = text.replace(random_, json.dumps(named)[1:-1])
+    assert len([entry for entry in state["resources"] if entry.get("id") in ids]) == len(
+        [entry for entry in state["resources"] if "Thing" in entry["type"] or "Statue" in entry["type"]]
+    ), "the state names things that are there"
+    return text, sorted(ids.values()), state.get("pending_operations", [])
+
+
+def kills() -> list[tuple[str, int]]:
+    """The moves to be killed in: all in full size, else a seeded sample."""
+    every = [(case.name, number) for case in CASES for number in killable(case)]
+    return every if FULL else random.Random(SEED).sample(every, 12)
+
+
+@pytest.mark.parametrize(("name", "number"), kills())
+def test_a_program_of_the_conformance_suite_is_killed_at_every_write(tmp_path: Path, name: str, number: int) -> None:
+    """The same command again ends where it would have ended: one thing per resource, nothing pending."""
+    [case] = [case for case in CASES if case.name == name]
+    prepared, scratch = tmp_path / "prepared", tmp_path / "scratch"
+    for move in case.moves[:number]:
+        Ours(prepared).move(move)
+    Ours(prepared)
+    count = crash.calls(one_move, fresh(prepared, scratch), name, number, visible=True)
+    whole = stands(scratch)
+    points = range(1, count + 1)
+    for at in points if FULL else random.Random(SEED).sample(points, min(3, count)):
+        root = fresh(prepared, scratch)
+        assert crash.run(one_move, root, name, number, die_at=at, visible=True)
+        assert not crash.run(one_move, root, name, number)
+        assert stands(root) == whole, f"killed at {at} of {count}"
 
 
 # ------------------------------------------------------------------------------------------------ the real server
