@@ -23,6 +23,7 @@ from crowdstack.ports import OnStep, Step
 from crowdstack.ports import Operation as Verb
 
 T = TypeVar("T")
+_NONE = Diff()
 CREATING, UPDATING, DELETING = "creating", "updating", "deleting"  # Pulumi's words for pending operations
 
 
@@ -71,11 +72,8 @@ class Deployment:
             old = self._stack.live(urn)
             if old is not None and _made_by_plugin(old) and not old.pending_replacement and self._is_target(urn):
                 self._look(old)
-        self._stack.pending = [
-            operation
-            for operation in self._stack.pending
-            if operation.kind == CREATING or not self._is_target(operation.resource.urn)
-        ]
+        stack = self._stack
+        stack.pending = [op for op in stack.pending if op.kind == CREATING or not self._is_target(op.resource.urn)]
         self.save()
 
     def register(
@@ -175,13 +173,13 @@ class Deployment:
 
     def _look(self, old: Resource) -> None:
         there = _found(old)
-        now = self._plugin.type(old.type).read(there)
+        now = attempt("reading", old, lambda: self._plugin.type(old.type).read(there))
         if now is None:
             self._stack.forget(old)
             self._did(Verb.REFRESH, old)
         elif changed := {*differing(there.inputs, now.inputs), *differing(there.outputs, now.outputs)}:
             self._stack.swap(old, self._settled(old, now))
-            self._did(Verb.REFRESH, old, changed=tuple(sorted(changed)))
+            self._did(Verb.REFRESH, old, Diff(changed=tuple(sorted(changed))))
 
     def _group(self, old: Resource | None, wanted: Resource) -> Resource:
         """A component or the stack: only the state knows of it."""
@@ -189,9 +187,9 @@ class Deployment:
             return self._arrive(Verb.CREATE, wanted, None)
         if old.custom:
             self._stack.swap(old, replace(old, delete=True))
-            return self._arrive(Verb.REPLACE, wanted, old, replaced_by=("provider",))
-        changed = differing(old.inputs, wanted.inputs)
-        return self._arrive(Verb.UPDATE if changed else Verb.SAME, replace(wanted, outputs=old.outputs), old, changed)
+            return self._arrive(Verb.REPLACE, wanted, old, Diff(replaces=("provider",)))
+        gap = Diff(changed=differing(old.inputs, wanted.inputs))
+        return self._arrive(Verb.UPDATE if gap.changed else Verb.SAME, replace(wanted, outputs=old.outputs), old, gap)
 
     def _make(self, old: Resource | None, stated: Resource, delete_first: bool | None) -> Resource:
         kind = self._plugin.type(stated.type)
@@ -207,7 +205,7 @@ class Deployment:
         if old is None:
             return self._create(kind, None, stated, Verb.CREATE)
         if old.urn in self._condemned:
-            return self._create(kind, old, stated, Verb.REPLACE, replaced_by=self._condemned.pop(old.urn))
+            return self._create(kind, old, stated, Verb.REPLACE, Diff(replaces=self._condemned.pop(old.urn)))
         gap = gap_between(kind, old, wanted.inputs, wanted.replace_on_changes)
         if gap.replaces or old.pending_replacement:
             return self._replace(kind, old, stated, gap, gap.delete_first if delete_first is None else delete_first)
@@ -216,28 +214,22 @@ class Deployment:
             return old if old.urn in self._stack.here else self._arrive(Verb.SAME, wanted, old)
         new = plain(wanted.inputs)
         made = self._act(UPDATING, wanted, lambda: kind.update(_found(old), new, preview=self._preview))
-        return self._arrive(Verb.UPDATE, self._settled(wanted, made), old, changed=gap.changed)
+        return self._arrive(Verb.UPDATE, self._settled(wanted, made), old, gap)
 
     def _create(
-        self,
-        kind: ResourceType,
-        old: Resource | None,
-        wanted: Resource,
-        verb: Verb,
-        changed: tuple[str, ...] = (),
-        replaced_by: tuple[str, ...] = (),
+        self, kind: ResourceType, old: Resource | None, wanted: Resource, verb: Verb, gap: Diff = _NONE
     ) -> Resource:
         """`old`: the entry in whose place the new thing comes; what it names is deleted in the end, or was already."""
         for begun in [begun for begun in self._stack.pending if begun.resource.urn == wanted.urn]:
-            gap = diff(kind, begun.resource.inputs, wanted.inputs)
+            other = diff(kind, begun.resource.inputs, wanted.inputs)
             # Where two cannot exist side by side, the one that was begun is brought to these inputs.
-            if gap.replaces or (gap.changed and not kind.delete_first):
+            if other.replaces or (other.changed and not kind.delete_first):
                 self._undo(begun)
         inputs = plain(wanted.inputs)
         made = self._act(CREATING, wanted, lambda: kind.create(wanted.urn, inputs, preview=self._preview))
         if old is not None and not old.pending_replacement:
             self._stack.swap(old, replace(old, delete=True))
-        return self._arrive(verb, self._settled(wanted, made), old, changed, replaced_by)
+        return self._arrive(verb, self._settled(wanted, made), old, gap)
 
     def _replace(self, kind: ResourceType, old: Resource, wanted: Resource, gap: Diff, delete_first: bool) -> Resource:
         """A new thing in the place of the old. What the old one ignored counts: its program's own inputs are taken."""
@@ -252,7 +244,7 @@ class Deployment:
             )
         if delete_first:
             old = self._make_way(old)
-        return self._create(kind, old, wanted, Verb.REPLACE, gap.changed, gap.replaces)
+        return self._create(kind, old, wanted, Verb.REPLACE, gap)
 
     def _make_way(self, old: Resource) -> Resource:
         """Delete it, and before it all that would have to be replaced with it. Its entry, which stays, says so."""
@@ -333,32 +325,23 @@ class Deployment:
         self._stack.settle(what, resource.urn)
         return done
 
-    def _arrive(
-        self,
-        verb: Verb,
-        resource: Resource,
-        old: Resource | None,
-        changed: tuple[str, ...] = (),
-        replaced_by: tuple[str, ...] = (),
-    ) -> Resource:
+    def _arrive(self, verb: Verb, resource: Resource, old: Resource | None, gap: Diff = _NONE) -> Resource:
         """The resource is as wanted: it takes the place of `old`."""
         resource = replace(resource, outputs=hidden(resource))
         self._stack.arrive(resource, old)
         if verb is not Verb.SAME:
             self.save()
-        self._did(verb, resource, changed, replaced_by)
+        self._did(verb, resource, gap)
         return resource
 
-    def _did(
-        self, verb: Verb, resource: Resource, changed: tuple[str, ...] = (), replaced_by: tuple[str, ...] = ()
-    ) -> None:
+    def _did(self, verb: Verb, resource: Resource, gap: Diff = _NONE) -> None:
         step = Step(
             operation=verb,
             urn=resource.urn,
             type=resource.type,
             name=resource.name,
-            changed=changed,
-            replaced_by=replaced_by,
+            changed=gap.changed,
+            replaced_by=gap.replaces if verb is Verb.REPLACE else (),
         )
         self.steps.append(step)
         self._on_step(step)

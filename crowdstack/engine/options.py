@@ -30,6 +30,9 @@ def ignoring(old: Resource, wanted: Resource) -> Resource:
 
 
 def gap_between(kind: ResourceType, old: Resource, inputs: Properties, replace_on_changes: Iterable[str]) -> Diff:
+    """What separates what is there from these inputs. A component has nothing in common with a thing of the plugin's."""
+    if not old.custom:
+        return Diff(replaces=("provider",))
     gap = diff(kind, old.inputs, inputs)
     paths = [parse(path) for path in replace_on_changes]
     forced = {name for name in gap.changed if any(covers(path, (name,)) for path in paths)}

@@ -17,7 +17,7 @@ from crowdstack.errors import StepFailed
 from crowdstack.folder import private_folder
 from crowdstack.ports import Program, Step
 from tests.engine.conformance.moves import PROJECT, STACK, Case, Destroy, Move, Outside, Refresh, Up, plugin_types
-from tests.engine.conformance.outcome import Line, Outcome, canonical
+from tests.engine.conformance.outcome import Line, Outcome, canonical, lines
 from tests.engine.world import ThingType
 
 
@@ -87,20 +87,6 @@ class Ours:
 
     def _state(self) -> State:
         return Checkpoint(self.stack, Vault(self.root / "state.key")).load()
-
-
-def lines(steps: Any) -> tuple[Line, ...]:
-    return tuple(
-        sorted(
-            Line(
-                step.operation.value,
-                step.urn,
-                () if step.type.startswith("pulumi:pulumi:") or ":test:" in step.type else step.changed,
-                step.replaced_by,
-            )
-            for step in steps
-        )
-    )
 
 
 def _without_begun(told: tuple[Line, ...], begun: set[str]) -> tuple[Line, ...]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from crowdstack.ports import Step
+
 # Field of a state's entry -> why the engines may differ there.
 IGNORED = {
     "created": "when it was made: a moment",
@@ -50,6 +52,7 @@ class Outcome:
     calls: tuple[dict[str, str], ...]  # what the plugin did in this move, in order
     before: tuple[dict[str, Any], ...]  # the state that the move found
     message: str = ""
+    told: tuple[Line, ...] | None = None  # the real engine's steps, as our adapter tells them
 
     def differences(self, other: Outcome) -> list[str]:
         """Ours against the real one's, in words; none when they are the same."""
@@ -60,6 +63,8 @@ class Outcome:
             mine, its = getattr(self, what), getattr(other, what)
             if mine is not None and its is not None:
                 found += _both(what, set(mine), set(its))
+        if other.told is not None:
+            found += _both("told by the adapter", set(self.done), set(other.told))
         found += _entries(self.state, other.state)
         found += _both("world", map(_text, self.world), map(_text, other.world))
         return found + self._orders(other)
@@ -75,6 +80,20 @@ class Outcome:
             if mine != its:
                 found.append(f"order of {[urn.split('::')[-1] for urn in pair]}: {mine}, really {its}")
         return found
+
+
+def lines(steps: Iterable[Step]) -> tuple[Line, ...]:
+    return tuple(
+        sorted(
+            Line(
+                step.operation.value,
+                step.urn,
+                () if step.type.startswith("pulumi:pulumi:") or ":test:" in step.type else step.changed,
+                step.replaced_by,
+            )
+            for step in steps
+        )
+    )
 
 
 def canonical(resources: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:

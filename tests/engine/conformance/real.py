@@ -23,15 +23,17 @@ import grpc
 import yaml
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf import empty_pb2
-from pulumi.automation._server import LanguageServer
-from pulumi.runtime.proto import language_pb2_grpc, plugin_pb2, provider_pb2_grpc
+from pulumi.runtime.proto import plugin_pb2, provider_pb2_grpc
 
+from crowdstack.engine.inline import serving
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.plugin_server import PluginServer
+from crowdstack.engine.pulumi_events import Story
 from crowdstack.engine.values import SECRET, SIGNATURE, differing
 from crowdstack.folder import private_folder
+from crowdstack.ports import Program
 from tests.engine.conformance.moves import PROJECT, STACK, Case, Destroy, Move, Outside, Refresh, Up, plugin_types
-from tests.engine.conformance.outcome import Line, Outcome, canonical
+from tests.engine.conformance.outcome import Line, Outcome, canonical, lines
 from tests.engine.world import ThingType
 from tests.pulumi.tools import path_with, pulumi_cli
 
@@ -101,17 +103,19 @@ class Real:
             message = f"{told.stdout}\n{told.stderr}" if told.returncode else ""
             assert bool(move.fails) == bool(message), f"{move}: {message or told.stdout}"
             assert re.search(move.fails, message, re.I), message
+        self._phases = 2 if isinstance(move, Up) else 1
         previewed, done = self._lines(has_preview=isinstance(move, Up))
         resources = self.deployment().get("resources", ())
         half = {entry["urn"] for entry in resources if entry.get("pendingReplacement")}
         return Outcome(
             failed=bool(message),
             previewed=previewed,
-            done=tuple(line for line in done if not (line.operation == "delete" and line.urn in half)),
+            done=_without(half, done),
             state=canonical(resources),
             world=tuple({"id": path.name, **thing} for path, thing in self.kind.things().items()),
             calls=tuple(self.kind.calls()[before:]),
             message=message,
+            told=None if isinstance(move, Outside) else _without(half, self._told()),
             before=found,
         )
 
@@ -121,6 +125,16 @@ class Real:
         salt = (latest.get("secrets_providers") or {}).get("state", {}).get("salt", "")
         found: dict[str, Any] = _opened(latest, salt)
         return found
+
+    def _told(self) -> tuple[Line, ...]:
+        """The last phase as our adapter for this engine tells it."""
+        begin = max((at for at, event in enumerate(self._events) if "preludeEvent" in event), default=0)
+        if sum("preludeEvent" in event for event in self._events) < self._phases:
+            return ()
+        story = Story(lambda step: None)
+        for event in self._events[begin:]:
+            story.hear(event)
+        return lines(story.steps)
 
     def export(self) -> dict[str, Any]:
         """The state as the CLI exports it, secrets opened."""
@@ -149,12 +163,11 @@ class Real:
                         return self._site.run(self.root, "refresh", "--skip-preview", *options, plugin=plugin)
                     case Destroy():
                         return self._site.run(self.root, "destroy", "--skip-preview", *options, plugin=plugin)
-                language = LanguageServer(move.body)
-                with _serving(language_pb2_grpc.add_LanguageRuntimeServicer_to_server, language) as program:
+                program = Program(project=PROJECT, stack=STACK, config={}, run=move.body)
+                with serving(program, serially=False) as inline:
                     # A refresh would not know targets that are still to be made.
-                    options += [] if move.targets else ["--refresh"]
-                    options += ["--exec-kind", "auto.inline", f"--client=127.0.0.1:{program}"]
-                    return self._site.run(self.root, "up", *options, plugin=plugin)
+                    refresh = () if move.targets else ("--refresh",)
+                    return self._site.run(self.root, "up", *refresh, *inline.arguments, *options, plugin=plugin)
 
     def _lines(self, *, has_preview: bool) -> tuple[tuple[Line, ...] | None, tuple[Line, ...]]:
         phases: list[list[dict[str, Any]]] = []
@@ -227,6 +240,10 @@ def _folded(events: Iterable[dict[str, Any]]) -> tuple[Line, ...]:
         if (earlier := replaced["old"]["urn"]) != replaced["urn"]:  # its delete is told under its earlier name
             begun.get(earlier, {}).pop("delete-replaced", None)
     return tuple(sorted([*refreshed, *(line for urn, steps in begun.items() for line in _steps(urn, steps))]))
+
+
+def _without(half: set[str], told: tuple[Line, ...]) -> tuple[Line, ...]:
+    return tuple(line for line in told if not (line.operation == "delete" and line.urn in half))
 
 
 def _is_fault(event: dict[str, Any]) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pulumi
 from pulumi import ResourceOptions as Options
 
 from tests.engine.conformance.moves import Case, Destroy, Statue, Up
-from tests.engine.world import Box, Thing
+from tests.engine.world import TOKEN, Box, Thing
 
 Body = Callable[[], None]
 
@@ -43,6 +44,11 @@ def boxed(shape: str) -> Body:
         Box("box", colour="red", shape=shape)
 
     return body
+
+
+def group() -> None:
+    """A component that is called as a thing is."""
+    pulumi.ComponentResource(TOKEN, "first")
 
 
 def bereft(shape: str) -> Body:
@@ -110,6 +116,12 @@ CASES = (
         shows="the option makes a statue stand beside the new one",
         moves=both(cast(Statue, delete_before_replace=False, painted=True)),
         notices="drops delete_before_replace",
+    ),
+    Case(
+        name="component-becomes-thing",
+        shows="a component of the same name makes room for a thing, and the thing for a component",
+        moves=(Up(body=group), Up(body=cast()("round")), Up(body=group), Destroy()),
+        notices="keeps what was replaced",
     ),
     Case(
         name="replaced-and-back",
