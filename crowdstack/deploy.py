@@ -50,7 +50,7 @@ class Status:
 
     task: TaskName
     run: RunId | None
-    state: str  # live | paused | draining | done | destroyed | absent | not deployed
+    state: str  # live | paused | draining | done | destroyed | absent | not deployed | not opened
     units: UnitCounts
     visits: VisitCounts
     target: int
@@ -210,7 +210,7 @@ class Deployment:
         plan = self._preview(wanted, waiting, fresh=fresh)
         if plan.target_met and plan.new_run:
             return None
-        self._stage(wanted.bundle)
+        stage(self._folder, wanted.bundle)
         run = self._store.open_run(**wanted.arguments(fresh=fresh, now=self._clock.now()))
         if run.wanted is RunState.DESTROYED:
             raise _going(run)
@@ -219,6 +219,11 @@ class Deployment:
         self.bring_up(run, on_step)
         self._store.set_reached(run.id, RunState.LIVE, self._clock.now())
         return run
+
+    def stack(self, wanted: Wanted) -> StackInputs:
+        """The stack that `up` would make now: of the live run, else of the one it would open."""
+        wanted, _ = self._held(wanted)
+        return wanted.stack(self._store.rehearse(**wanted.arguments(fresh=False, now=self._clock.now())).run)
 
     def bring_up(self, run: Run, on_step: OnStep = ignore) -> None:
         """Make the stack of this run so, by what the store keeps of it: also how a dead server comes back.
@@ -309,12 +314,13 @@ class Deployment:
             drained=not stands.new and self._store.drained(stands.run),
         )
 
-    def _stage(self, bundle: Bundle) -> None:
-        """Put the files of the bundle where the stack finds them by digest."""
-        blobs = private_folder(self._folder.blobs)
-        for digest, content in bundle.sources.items():
-            if not (blobs / digest).exists():
-                write_private(blobs / digest, content)
+
+def stage(folder: Folder, bundle: Bundle) -> None:
+    """Put the files of the bundle where the stack finds them by digest."""
+    blobs = private_folder(folder.blobs)
+    for digest, content in bundle.sources.items():
+        if not (blobs / digest).exists():
+            write_private(blobs / digest, content)
 
 
 def _going(run: Run) -> StateMismatch:
@@ -356,4 +362,12 @@ def absent(task: TaskName) -> Status:
         quarantined=0,
         workers=0,
         started_at=None,
+    )
+
+
+def not_opened(task: TaskName, run: RunId, *, server_url: str, server_healthy: bool) -> Status:
+    """The status of a stack that somebody made without us (`pulumi up`), before `up` lets anybody in."""
+    note = f"the stack of {run} is up and nobody is let in yet: `crowdstack up` opens the run"
+    return replace(
+        absent(task), state="not opened", server_url=server_url, server_healthy=server_healthy, loop_note=note
     )

@@ -77,6 +77,16 @@ class Folder:
         return self.root / "state.key"
 
     @property
+    def passphrase(self) -> Path:
+        """What encrypts secrets in the state of the engine `pulumi`, and in exported states."""
+        return self.root / "state.passphrase"
+
+    @property
+    def backend(self) -> Path:
+        """Where the engine `pulumi` keeps its states, unless it was given another place."""
+        return self.root / "pulumi"
+
+    @property
     def mock_books(self) -> Path:
         """The mock provider's own database: studies, charged visits, wallet."""
         return self.root / "mock.db"

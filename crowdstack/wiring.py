@@ -26,10 +26,13 @@ from urllib.parse import urlsplit
 
 from crowdstack import assets, deploy, process, tokens
 from crowdstack.deploy import Preview, Status
+from crowdstack.engine.automation import AutomationEngine, Place, prepare_passphrase
+from crowdstack.engine.chosen import PULUMI, Choice, ChosenEngine
 from crowdstack.engine.detached import DetachedLauncher, prove
 from crowdstack.engine.embedded import EmbeddedEngine
 from crowdstack.engine.inside import InProcessLauncher
 from crowdstack.engine.launcher import reachable
+from crowdstack.engine.secrets import Vault
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Busy, LockHeld, NotFound, Refused, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
@@ -42,12 +45,14 @@ from crowdstack.providers.mock import MockProvider
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
 from crowdstack.wire.configs import Limits, ServerConfig
-from crowdstack.wire.stack import CONFIG_KEY, StackInputs
+from crowdstack.wire.stack import CONFIG_KEY, STATE_VARIABLE, StackInputs
 
 if TYPE_CHECKING:
     from crowdstack.spec import Spec
 
 STARTS = 3  # tries to start a reconciler that ends at once
+PROJECT = "crowdstack"  # as in Pulumi.yaml
+SECRETS_VARIABLE = "CROWDSTACK_SECRETS_PROVIDER"  # a key service for a new stack of the engine pulumi
 START_S = 20.0  # within this a reconciler has taken its run, or its log says why not
 
 
@@ -67,10 +72,11 @@ class SystemClock:
 class Project:
     """One task in one folder: what `cli` asks of it. Opens nothing before it is needed."""
 
-    def __init__(self, *, task: TaskName, state: Path, spec: Spec | None = None) -> None:
+    def __init__(self, *, task: TaskName, state: Path, spec: Spec | None = None, engine: Choice | None = None) -> None:
         self.task = task
         self.folder = Folder(state)
         self.spec = spec
+        self._wish = engine
         self.clock = SystemClock()
         self._served: Server | None = None  # what `destroy` was asked to take away
 
@@ -84,12 +90,15 @@ class Project:
         stack: str | None = None,
         state: Path | None = None,
         directory: Path | None = None,
+        engine: str | None = None,
+        backend: str | None = None,
     ) -> Project:
         """By its spec; without one, the only live task of the folder (or `stack`).
 
         UsageError lists several; NotFound when there is none.
         """
         here = directory or Path.cwd()
+        wish = wished(engine, backend)
         if spec is not None:
             from crowdstack.spec import load_spec
 
@@ -97,10 +106,12 @@ class Project:
             if stack is not None and stack != read.name:
                 raise UsageError(f"the spec is of task {read.name}, not {stack}", hint="leave out SPEC or -s")
             if read.architect.type == "mock":
+                if wish is not None and wish.engine == PULUMI:
+                    raise UsageError("architect mock runs inside this process", hint="leave out --engine pulumi")
                 return InsideProject(read)
-            return cls(task=read.name, state=(state or read.folder / ".crowdstack").resolve(), spec=read)
+            return cls(task=read.name, state=(state or read.folder / ".crowdstack").resolve(), spec=read, engine=wish)
         root = (state or here / ".crowdstack").resolve()
-        return cls(task=_only_task(root, stack), state=root)
+        return cls(task=_only_task(root, stack), state=root, engine=wish)
 
     def close(self) -> None:
         if "store" in self.__dict__:
@@ -118,7 +129,16 @@ class Project:
 
     @cached_property
     def engine(self) -> Engine:
-        return open_engine(self.folder, self.task)
+        return self.chosen
+
+    @cached_property
+    def chosen(self) -> ChosenEngine:
+        return ChosenEngine(
+            self.folder.stack(self.task),
+            wish=self._wish,
+            bound=lambda: self.run is not None and self.run.closed_at is None,
+            open_=lambda choice: open_engine(self.folder, self.task, choice),
+        )
 
     @cached_property
     def provider(self) -> MockProvider:
@@ -155,19 +175,59 @@ class Project:
             return self.deployment.preview(wanted, fresh=fresh)
         # Nothing is there yet, and looking must not make it so: rehearse in a folder that goes away.
         with tempfile.TemporaryDirectory(prefix="crowdstack-") as room:
-            other = Project(task=self.task, state=Path(room).resolve() / "state", spec=self.spec)
-            open_store(other.folder).close()
-            with closing(other):
+            with closing(self._rehearsal(Path(room).resolve())) as other:
                 return other.deployment.preview(wanted, fresh=fresh)
+
+    def _rehearsal(self, room: Path) -> Project:
+        """This task in another folder, where nothing ever was. The stack is looked at where it is."""
+        other = Project(task=self.task, state=room / "state", spec=self.spec)
+        other.__dict__["engine"] = self.engine
+        open_store(other.folder).close()
+        return other
+
+    def stack_inputs(self, *, staged: bool) -> StackInputs:
+        """The stack that `up` would make, for a program that Pulumi runs by itself. `staged`: with its files in place."""
+        wanted = self._wanted
+        if staged:
+            deploy.stage(self.folder, wanted.bundle)
+        if self.folder.store.exists():
+            return self.deployment.stack(wanted)
+        with tempfile.TemporaryDirectory(prefix="crowdstack-") as room:
+            with closing(self._rehearsal(Path(room).resolve())) as other:
+                return other.deployment.stack(wanted)
 
     def up(self, *, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
         """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do."""
         wanted = self._wanted
         open_store(self.folder).close()
+        self._remember_engine()
         run = self.deployment.up(wanted, fresh=fresh, on_step=on_step)
         if run is not None:
             self.start_loop()
         return run
+
+    def pulumi_environment(self) -> dict[str, str]:
+        """What lets `pulumi` work on this stack by hand. The engine is `pulumi` from now on."""
+        if self._wish is None and self.chosen.choice.engine != PULUMI:
+            self._wish = wished(PULUMI, None)
+            self.__dict__.pop("chosen", None)
+        choice = self.chosen.choice
+        private_folder(self.folder.root)
+        self.chosen.remember()
+        told = {
+            STATE_VARIABLE: str(self.folder.root),
+            "PULUMI_BACKEND_URL": choice.backend or str(self.folder.backend.as_uri()),
+        }
+        if choice.backend is None:
+            private_folder(self.folder.backend)
+        if choice.secrets == "passphrase":
+            prepare_passphrase(self.folder.passphrase)
+            told["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self.folder.passphrase)
+        return told
+
+    def _remember_engine(self) -> None:
+        """Before a run is opened: whoever finds the run must find its stack."""
+        self.chosen.remember()
 
     def stop(self) -> None:
         self.store.want(self._live().id, RunState.PAUSED, self.clock.now())
@@ -214,10 +274,12 @@ class Project:
     # ------------------------------------------------------------------------------------------ looking
 
     def status(self) -> Status:
-        run = self.run
+        run, server = self.run, self.server()
+        if server is not None and (run is None or (run.closed_at is not None and server.run != run.id)):
+            healthy = _healthy(self.folder.run(server.run).server_config)
+            return deploy.not_opened(self.task, RunId(server.run), server_url=server.origin, server_healthy=healthy)
         if run is None:
             return deploy.absent(self.task)
-        server = self.server()
         folder = self.folder.run(run.id)
         return self.deployment.status(
             run,
@@ -287,7 +349,12 @@ class Project:
             return None
         keys = {purpose: tokens.Secret(tokens.unb64(key)) for purpose, key in outputs["keys"].items()}
         host = (self.run.settings["stack"].get("host") if self.run else None) or "127.0.0.1"
-        return Server(origin=outputs["origin"], dial=f"http://{reachable(host)}:{int(outputs['port'])}", keys=keys)
+        return Server(
+            run=outputs["run"],
+            origin=outputs["origin"],
+            dial=f"http://{reachable(host)}:{int(outputs['port'])}",
+            keys=keys,
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- adapters
@@ -297,6 +364,7 @@ class Project:
 class Server:
     """The task server of a stack."""
 
+    run: str
     origin: str  # as in links
     dial: str  # as this machine reaches it
     keys: dict[str, tokens.Secret] = field(repr=False)  # by purpose
@@ -307,9 +375,31 @@ def open_store(folder: Folder) -> PeeweeStore:
     return PeeweeStore(folder.store)
 
 
-def open_engine(folder: Folder, task: TaskName) -> Engine:
+def wished(engine: str | None, backend: str | None) -> Choice | None:
+    """What `--engine` and `--state URL` ask for; None when they do not."""
+    if engine is None and backend is None:
+        return None
+    if backend is not None and engine not in (None, PULUMI):
+        raise UsageError(f"{backend} is a backend of the engine pulumi, not of {engine}", hint="--engine pulumi")
+    secrets = os.environ.get(SECRETS_VARIABLE, "passphrase")
+    return Choice(engine=PULUMI, backend=backend, secrets=secrets) if engine != "embedded" else Choice()
+
+
+def open_engine(folder: Folder, task: TaskName, choice: Choice) -> Engine:
     plugin = crowdstack_plugin(folder, DetachedLauncher(folder))
-    return EmbeddedEngine(folder.stack(task), folder.key_file, plugin)
+    if choice.engine != PULUMI:
+        return EmbeddedEngine(folder.stack(task), folder.key_file, plugin)
+    return AutomationEngine(
+        folder=folder.stack(task),
+        project=PROJECT,
+        stack=task,
+        place=Place(
+            backend=choice.backend or folder.backend.as_uri(), passphrase=folder.passphrase, secrets=choice.secrets
+        ),
+        vault=Vault(folder.key_file),
+        plugin=plugin,
+        environment={STATE_VARIABLE: str(folder.root)},
+    )
 
 
 def open_crowd(folder: Folder, run: Run, server: Server) -> MockCrowd:
@@ -331,7 +421,7 @@ def stack_program(inputs: StackInputs) -> Program:
     """stacks/__main__.py, told of one run."""
     main = str(assets.folder("stacks") / "__main__.py")
     return Program(
-        project="crowdstack",
+        project=PROJECT,
         stack=inputs.task,
         config={CONFIG_KEY: inputs.to_json()},
         run=lambda: (runpy.run_path(main), None)[1],
@@ -431,6 +521,9 @@ class InsideProject(Project):
         self._room = tempfile.TemporaryDirectory(prefix="crowdstack-")
         super().__init__(task=spec.name, state=Path(self._room.name).resolve() / "state", spec=spec)
         self._loop: Future[None] | None = None
+
+    def _remember_engine(self) -> None:
+        """There is only one for it."""
 
     @cached_property
     def engine(self) -> Engine:

@@ -37,6 +37,7 @@ HOMES = {
     "destroy": "run_commands",
     "export": "export_command",
     "units": "unit_commands",
+    "engine": "engine_commands",
     "doctor": "doctor_command",
     "reconcile": "reconcile_command",
 }
@@ -87,10 +88,16 @@ class Commands(click.Group):
 @click.option("-C", "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False), help="Work in this folder.")
 @click.option("-s", "--stack", metavar="STACK", help="The stack (task name) to act on, where several are live.")
 @click.option(
+    "--engine",
+    type=click.Choice(("embedded", "pulumi")),
+    help="What makes the stack: built in, or Pulumi's own CLI (default: embedded; then what `up` was told).",
+)
+@click.option(
     "--state",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="State folder (default: .crowdstack beside the spec).",
+    "states",
+    metavar="DIR|URL",
+    multiple=True,
+    help="State folder (default: .crowdstack beside the spec), or the URL of a Pulumi backend; may be given for each.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("--no-color", is_flag=True, help="No colours (also: NO_COLOR).")
@@ -102,7 +109,8 @@ def cli(
     session: Session,
     folder: str | None,
     stack: str | None,
-    state: Path | None,
+    engine: str | None,
+    states: tuple[str, ...],
     debug: bool,
     no_color: bool,
 ) -> None:
@@ -118,7 +126,12 @@ def cli(
         ctx.color = False
     if folder is not None:
         os.chdir(folder)
-    session.stack, session.state, session.debug = stack, state, debug
+    for state in states:
+        if "://" in state:
+            session.backend = state
+        else:
+            session.state = Path(state)
+    session.stack, session.engine, session.debug = stack, engine, debug
 
 
 def run(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:

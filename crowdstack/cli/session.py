@@ -35,6 +35,8 @@ class Session:
 
     stack: str | None = None
     state: Path | None = None
+    engine: str | None = None
+    backend: str | None = None  # URL
     debug: bool = False
     any_error_is_1: bool = False  # --detailed-exitcode: 2 means changes there
     open_project: Callable[..., Project] = _open_project
@@ -44,7 +46,15 @@ class Session:
         self, spec: Path | None = None, overlays: Sequence[Path] = (), sets: Sequence[str] = ()
     ) -> Iterator[Project]:
         """The project of SPEC or of `-s`; without both, of the folder's only live stack."""
-        found = self.open_project(spec=spec, overlays=overlays, sets=sets, stack=self.stack, state=self.state)
+        found = self.open_project(
+            spec=spec,
+            overlays=overlays,
+            sets=sets,
+            stack=self.stack,
+            state=self.state,
+            engine=self.engine,
+            backend=self.backend,
+        )
         with closing(found) as project:
             yield project
 

@@ -62,7 +62,7 @@ class AutomationEngine:
     place: Place
     vault: Vault
     plugin: Plugin
-    plugins: Callable[[], Path] = plugin_folder
+    plugins: Callable[[str], Path] = plugin_folder
     environment: Mapping[str, str] = field(default_factory=dict)  # for the plugin
     serially: bool = True
 
@@ -145,7 +145,7 @@ class AutomationEngine:
             backend=self.place.backend,
             secrets=self.place.secrets,
             passphrase=self.place.passphrase,
-            plugins=self.plugins(),
+            plugins=self.plugins(self.plugin.package),
             more=self.environment,
         )
 
@@ -194,7 +194,7 @@ class AutomationEngine:
         if (local := self.place.local) is not None:
             private_folder(local)
         if self.place.secrets == "passphrase":
-            _prepare(self.place.passphrase)
+            prepare_passphrase(self.place.passphrase)
         kept = () if self.place.secrets == "passphrase" else ("--secrets-provider", self.place.secrets)
         self._said(lambda: self._cli.run("stack", "init", self.stack, "--no-select", *kept, folder=room))
 
@@ -266,6 +266,7 @@ class AutomationEngine:
         """The state as it is; None when there is no stack. StateMismatch when it is another's, or older than one seen."""
         if (file := self._state_file) is not None and not file.exists():
             return None
+        seen = self._outputs.last_written()  # first: what is written meanwhile is newer
         with self._room(None, None) as room:
             try:
                 told = self._cli.run("stack", "export", "--show-secrets", "--stack", self.stack, folder=room)
@@ -276,7 +277,7 @@ class AutomationEngine:
         found: states.Deployment = json.loads(told).get("deployment") or {}
         where = str(file or self.place.backend)
         states.check_identity(found, project=self.project, stack=self.stack, where=where)
-        if file is not None and (seen := self._outputs.last_written()) and states.written_at(found) < seen:
+        if file is not None and seen and states.written_at(found) < seen:
             raise StateMismatch(
                 "this is an older copy of the stack's state",
                 where=where,
@@ -323,7 +324,7 @@ def _of_program(fault: Exception | None) -> CrowdstackError | None:
     return StepFailed("the stack program failed", why=f"{type(fault).__name__}: {fault}")
 
 
-def _prepare(passphrase: Path) -> None:
+def prepare_passphrase(passphrase: Path) -> None:
     """Make a random passphrase if there is none."""
     if not passphrase.exists():
         private_folder(passphrase.parent)

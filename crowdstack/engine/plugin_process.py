@@ -10,6 +10,7 @@ import logging
 import os
 import resource
 import select
+import stat
 import sys
 import threading
 from collections.abc import Mapping
@@ -28,9 +29,8 @@ from crowdstack.engine.plugin_server import OpenPlugin, PluginServer
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Refused, UsageError
 from crowdstack.folder import Folder
+from crowdstack.wire.stack import SPEC, STATE_VARIABLE
 
-STATE_VARIABLE = "CROWDSTACK_STATE"  # the state folder that the plugin may act in
-SPEC = "spec"  # of the configuration: `crowdstack:spec`, for whoever runs `pulumi up` by hand
 _POLL_S = 0.2  # where the system cannot say when a process ends
 
 
@@ -84,15 +84,17 @@ def state_folder(environment: Mapping[str, str], settings: Mapping[str, Any]) ->
             hint=f"pulumi config set crowdstack:{SPEC} my.yaml; or set {STATE_VARIABLE} to the state folder",
         )
     root = Path(told) if told else Path(str(spec)).resolve().parent / ".crowdstack"
+    # One that is not there yet is made by what needs it, private, in a folder that only we may change.
+    looked_at, forbidden = (root, 0o077) if os.path.lexists(root) else (root.parent, 0o022)
     try:
-        found = root.lstat()
+        found = looked_at.lstat()
     except FileNotFoundError:
-        raise Refused("there is no such state folder", where=str(root), hint="crowdstack preview makes it") from None
-    if root.is_symlink() or not root.is_dir() or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise Refused("there is no such state folder", where=str(root)) from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & forbidden:
         raise Refused(
-            "this is no folder that the plugin acts in",
-            where=str(root),
-            why="it must be a plain folder of yours that nobody else can read (0700)",
+            "the plugin does not act in this folder",
+            where=str(looked_at),
+            why="it must be a plain folder of yours that nobody else can " + ("read" if forbidden & 0o44 else "change"),
         )
     return Folder(root)
 

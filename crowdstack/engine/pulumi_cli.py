@@ -27,7 +27,6 @@ from crowdstack.folder import write_private
 from crowdstack.process import ProcessId
 
 MINIMUM = (3, 192, 0)  # what the tests run; older ones write no diagnostics that can be told apart
-PLUGIN = "pulumi-resource-crowdstack"
 INSTALL = "crowdstack engine install, or put `pulumi` on PATH"
 
 # What a backend or a key service needs of our environment, by the scheme of its URL; nothing else is passed on (threats E4).
@@ -92,13 +91,15 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part or 0) for part in found.groups()) if found else (0,)
 
 
-def plugin_folder() -> Path:
-    """Where this installation of crowdstack put its plugin. Refused when it is not there."""
-    beside = Path(sysconfig.get_path("scripts"))
-    found = beside / PLUGIN if (beside / PLUGIN).exists() else shutil.which(PLUGIN)
+def plugin_folder(package: str, beside: Path | None = None) -> Path:
+    """Where the plugin of this package is: beside our own commands, or on PATH. Refused when it is not there; the CLI
+    would look for it on the network."""
+    name = f"pulumi-resource-{package}"
+    beside = beside or Path(sysconfig.get_path("scripts"))
+    found = beside / name if os.access(beside / name, os.X_OK) else shutil.which(name)
     if found is None:
         raise Refused(
-            f"crowdstack's plugin for Pulumi ({PLUGIN}) is missing",
+            f"the plugin {name} is missing",
             where=str(beside),
             hint="install crowdstack again with pip, which puts it there",
         )

@@ -10,6 +10,8 @@ from typing import Any
 from crowdstack.wire.configs import BundleFile
 
 CONFIG_KEY = "crowdstack:deployment"
+SPEC = "spec"  # of the same configuration: a spec's file instead, for whoever runs `pulumi up` by hand
+STATE_VARIABLE = "CROWDSTACK_STATE"  # the state folder that the plugin may act in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,12 +20,13 @@ from pulumi.runtime.proto import provider_pb2_grpc
 
 from crowdstack import process
 from crowdstack.engine.monitor import from_struct, to_struct
-from crowdstack.engine.plugin_process import SPEC, STATE_VARIABLE, state_folder
+from crowdstack.engine.plugin_process import state_folder
 from crowdstack.engine.schema import package_schema
 from crowdstack.engine.types import BUNDLE, KEYS, TASK_SERVER, crowdstack_plugin
 from crowdstack.engine.values import UNKNOWN, SecretValue
 from crowdstack.errors import CrowdstackError
 from crowdstack.folder import Folder, private_folder
+from crowdstack.wire.stack import SPEC, STATE_VARIABLE
 from tests.engine.runs import Site
 from tests.pulumi.tools import HERE, path_with, pulumi_cli, script
 from tests.stories.stage import wait_until
@@ -205,7 +206,11 @@ def test_the_plugin_acts_only_in_a_private_folder_of_ours(tmp_path: Path) -> Non
     link.symlink_to(ours)
     open_.mkdir(mode=0o755)
     file.touch()
-    for wrong in (link, open_, file, tmp_path / "nowhere"):
+    anybodys = tmp_path / "anybodys"
+    anybodys.mkdir()
+    anybodys.chmod(0o777)
+    assert state_folder({STATE_VARIABLE: str(tmp_path / "not yet")}, {}).root == tmp_path / "not yet"
+    for wrong in (link, open_, file, tmp_path / "nowhere" / "at all", anybodys / "new"):
         with pytest.raises(CrowdstackError):
             state_folder({STATE_VARIABLE: str(wrong)}, {})
     with pytest.raises(CrowdstackError):

@@ -12,6 +12,7 @@ import pytest
 
 from crowdstack.engine.automation import AutomationEngine, Place
 from crowdstack.engine.plugin import Plugin
+from crowdstack.engine.pulumi_cli import plugin_folder
 from crowdstack.engine.secrets import Vault
 from crowdstack.folder import private_folder
 from crowdstack.ports import OnStep, StackResult
@@ -23,6 +24,7 @@ PLUGIN = """
 import json, os, threading
 from pathlib import Path
 from crowdstack.engine.plugin import Plugin
+from crowdstack.engine.pulumi_cli import plugin_folder
 from crowdstack.engine.plugin_process import serve
 from tests.engine.world import ThingType
 
@@ -61,7 +63,7 @@ class RealWorld:
             place=self.place,
             vault=Vault(self.root / "state.key"),
             plugin=Plugin("crowdstack", [self.kind]),
-            plugins=lambda: self.root / "bin",
+            plugins=lambda package: plugin_folder(package, self.root / "bin"),
         )
 
     def up(self, body: Callable[[], None], on_step: OnStep = lambda _: None) -> StackResult:
