@@ -99,6 +99,17 @@ class AutomationEngine:
             self._outputs.forget()
             return result
 
+    def refresh(self, on_step: OnStep = lambda _: None) -> StackResult:
+        if not self.folder.exists():
+            return StackResult(steps=())
+        with self._alone():
+            found, _ = self._settled(keep=True)
+            if found is None:
+                return StackResult(steps=())
+            with self._room(None, found) as room:
+                result = self._walk("refresh", None, room, on_step, "--yes", "--skip-preview")
+            return replace(result, outputs=self._look() or {})
+
     def outputs(self) -> Mapping[str, Any] | None:
         """As of the last change, whoever made it. A backend on this machine is asked only when its file has changed."""
         if (local := self._state_file) is not None and not local.exists():

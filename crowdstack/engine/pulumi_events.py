@@ -51,17 +51,22 @@ class Story:
         self.steps: list[Step] = []
         self.warnings: list[str] = []
         self._replaced: set[str] = set()
+        self._looked_at: set[str] = set()
         self._failed: dict[str, str] = {}  # URN -> what was being done to it
         self._told: list[tuple[str, str]] = []  # (URN, message), errors only
 
     def hear(self, event: Mapping[str, Any]) -> None:
         if begun := event.get("resourcePreEvent"):
+            looks = begun["metadata"]["op"] == "refresh"
+            (self._looked_at.add if looks else self._looked_at.discard)(begun["metadata"]["urn"])
             # A component, and the stack itself, is there before its children and complete after them.
             metadata = begun["metadata"]
             if not _custom(metadata) and metadata["op"] not in ("delete", "refresh"):
                 self._did(metadata)
         elif done := event.get("resOutputsEvent"):
             metadata = done["metadata"]
+            if metadata["urn"] in self._looked_at:  # `pulumi refresh` tells what it came to: same, update, delete
+                metadata = {**metadata, "op": "refresh"}
             if _custom(metadata) or metadata["op"] in ("delete", "refresh"):
                 self._did(metadata)
         elif failed := event.get("resOpFailedEvent"):

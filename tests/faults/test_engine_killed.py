@@ -14,7 +14,7 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from tests.engine.conformance.moves import Case, Destroy, Outside
+from tests.engine.conformance.moves import Case, Outside
 from tests.engine.conformance.ours import Ours
 from tests.engine.conformance.outcome import canonical
 from tests.engine.conformance.programs import CASES
@@ -138,7 +138,10 @@ def stands(root: Path) -> object:
     ours = Ours(root)
     state = ours.deployment()
     ids = {path.name: f"{thing['urn']} {json.dumps(thing['inputs'])}" for path, thing in ours.kind.things().items()}
-    text = json.dumps(canonical(state["resources"]), sort_keys=True)
+    entries = canonical(state["resources"])
+    for entry in entries:  # kept by every run that still names it, not by the one that took the thing over and changed it
+        entry.pop("importID", None)
+    text = json.dumps(entries, sort_keys=True)
     secrets = {hashlib.sha256(id_.encode()).hexdigest()[:16]: f"password of {urn}" for id_, urn in ids.items()}
     for random_, named in {**ids, **secrets}.items():
         text = text.replace(random_, json.dumps(named)[1:-1])
@@ -168,7 +171,7 @@ def test_a_program_of_the_conformance_suite_is_killed_at_every_write(tmp_path: P
     for at in points if FULL else random.Random(SEED).sample(points, min(3, count)):
         root = fresh(prepared, scratch)
         assert crash.run(one_move, root, name, number, die_at=at, visible=True)
-        if stands(root) == whole and isinstance(move := case.moves[number], Destroy) and move.targets:
+        if stands(root) == whole and getattr(case.moves[number], "targets", ()):
             continue  # it was done, and what is gone is no target any more
         assert not crash.run(one_move, root, name, number)
         assert stands(root) == whole, f"killed at {at} of {count}"
