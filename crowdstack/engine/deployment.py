@@ -101,7 +101,6 @@ class Deployment:
 
     def finish(self) -> None:
         """Delete what the program did not register: dependents first, then what a cut-off create may have left."""
-        self.refuse_unknown_targets()
         doomed = {resource.urn for resource in self._stack.there if self._is_target(resource.urn)}
         self._refuse_needed(doomed)
         for at in reversed(range(len(self._stack.there))):
@@ -146,9 +145,12 @@ class Deployment:
         return not self._targets or urn in self._targets
 
     def refuse_unknown_targets(self) -> None:
+        """At the end: the same command after a kill still does the rest, though some of its targets are gone by then."""
         if unknown := self._targets - self._known - self._stack.here.keys() - self._skipped:
             raise StepFailed(
-                "no resource has the name of this target", where=min(unknown), hint="name targets by their whole URN"
+                "no resource has the name of this target; what the others asked for is done",
+                where=min(unknown),
+                hint="name targets by their whole URN; it may be gone already",
             )
 
     def _leave(self, old: Resource | None, wanted: Resource) -> Resource:

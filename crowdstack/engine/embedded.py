@@ -72,6 +72,7 @@ class EmbeddedEngine:
         deployment.refresh()
         _run(program, deployment, preview=save is None)
         deployment.finish()
+        deployment.refuse_unknown_targets()
         outputs = deployment.state.outputs or {}
         known = {name: value for name, value in outputs.items() if not holds(value, Unknown)}
         return StackResult(steps=tuple(deployment.steps), outputs=plain(known))
@@ -87,10 +88,10 @@ class EmbeddedEngine:
             deployment = Deployment(
                 checkpoint.load(), self._plugin, names=names, save=checkpoint.save, on_step=on_step, targets=targets
             )
-            deployment.refuse_unknown_targets()
             verb(deployment)
             if not (deployment.state.resources or deployment.state.pending):
                 checkpoint.remove()
+            deployment.refuse_unknown_targets()
             return StackResult(steps=tuple(deployment.steps), outputs=plain(deployment.state.outputs or {}))
 
 

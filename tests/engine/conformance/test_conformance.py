@@ -18,7 +18,7 @@ from tests.engine.conformance.real import Real, Site
 from tests.size import FULL
 
 SEED = 4
-pytestmark = [pytest.mark.pulumi, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.pulumi, pytest.mark.story, pytest.mark.timeout(300)]
 every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 some = pytest.mark.parametrize(
     "case", CASES if FULL else random.Random(SEED).sample(CASES, 8), ids=lambda case: case.name
