@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from pulumi.runtime.proto import alias_pb2
 from pulumi.runtime.proto import resource_pb2 as wire
 
-from crowdstack.engine.checkpoint import Resource
+from crowdstack.engine.checkpoint import PROVIDER_TYPE, Resource
 from crowdstack.engine.deployment import Deployment
 from crowdstack.engine.names import Alias
 from crowdstack.engine.options import seconds
@@ -120,6 +120,8 @@ class Monitor:
         for field, value in request.ListFields():
             if field.name in _NOT_SERVED and not (isinstance(value, Message) and not value.ListFields()):
                 _refuse(f"the resource option {_NOT_SERVED[field.name]} (of {request.type} {request.name})")
+        if request.type.startswith(PROVIDER_TYPE):
+            _refuse(f"explicit providers ({request.type} {request.name})")
         resource = self._deployment.register(
             self._wanted(request),
             aliases=[_alias(alias) for alias in request.aliases] + [Alias(urn=urn) for urn in request.aliasURNs],

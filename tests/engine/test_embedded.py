@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pulumi
 import pytest
 
 from crowdstack.engine.embedded import EmbeddedEngine
-from crowdstack.errors import LockHeld, Refused, StepFailed
+from crowdstack.errors import LockHeld, Refused, StateMismatch, StepFailed
 from crowdstack.ports import Program, Step
 from tests.engine.world import TOKEN, Box, Thing, World, program, told
 
@@ -312,6 +313,40 @@ def test_cloud_packages_are_refused_with_the_engine_that_serves_them(world: Worl
     with pytest.raises(Refused, match="does not serve aws:s3/bucket:Bucket") as refused:
         world.preview(body)
     assert "Pulumi's own engine" in str(refused.value)
+
+
+def test_explicit_providers_are_refused(world: World) -> None:
+    def body() -> None:
+        mine = pulumi.ProviderResource("crowdstack", "mine", {})
+        Thing("first", colour="red", opts=pulumi.ResourceOptions(provider=mine))
+
+    with pytest.raises(Refused, match="does not serve explicit providers"):
+        world.preview(body)
+
+
+@pytest.mark.parametrize("field", ["external", "taint", "initErrors", "viewOf", "resourceHooks"])
+def test_a_state_that_holds_what_is_not_served_is_refused(world: World, field: str) -> None:
+    world.up(one_thing)
+    state = world.state()
+    state["deployment"]["resources"][-1][field] = ["something"]
+    world.state_file.write_text(json.dumps(state))
+    with pytest.raises(StateMismatch, match="cannot carry on") as refused:
+        world.up(one_thing)
+    assert "Pulumi's own engine" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"custom_timeouts": pulumi.CustomTimeouts(create="soon")}, "custom_timeouts: 'soon' is no duration"),
+        ({"ignore_changes": ["parts["]}, "ignore_changes: 'parts\\[' is no path"),
+        ({"replace_on_changes": [".colour"]}, "replace_on_changes: '.colour' is no path"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_with_its_place(world: World, options: dict[str, object], fault: str) -> None:
+    with pytest.raises(StepFailed, match=fault) as failed:
+        world.preview(lambda: _ignore(Thing("first", colour="red", opts=pulumi.ResourceOptions(**options))))
+    assert str(failed.value.where).endswith("::first")
 
 
 def test_functions_of_plugins_are_refused(world: World) -> None:
