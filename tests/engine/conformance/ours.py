@@ -58,6 +58,8 @@ class Ours:
         if not isinstance(move, Outside):
             assert bool(move.fails) == bool(message), f"{move}: {message}"
             assert re.search(move.fails, message, re.I), message
+        if isinstance(move, Up | Destroy) and not (message or move.targets):
+            assert self._state().pending == ()
         return Outcome(
             failed=bool(message),
             previewed=None if previewed is None else _without_begun(previewed, begun),

@@ -9,20 +9,18 @@ from typing import Any
 
 from crowdstack.ports import Step
 
-# Field of a state's entry -> why the engines may differ there.
+# What is not held against each other -> why. The first three are fields of a state's entry.
 IGNORED = {
     "created": "when it was made: a moment",
     "modified": "when it was changed: a moment",
     "sourcePosition": "the line of the program: tells a person, decides nothing",
-}
-# The rest of what is not held against each other, with the reason.
-ALSO_IGNORED = {
     "manifest, version, secrets_providers, metadata": "who wrote the file, when, with which key",
     "id of a provider": "random; that its resources name it is compared",
     "order of entries that do not need each other": "registrations are parallel; that needs come first is checked",
     "order of dependencies": "a set",
     "empty lists in propertyDependencies": "Pulumi writes names of properties that depend on nothing",
-    "a failed create": "ours keeps it as pending until it has deleted what may be left; Pulumi trusts the fault",
+    "pending operations after a fault": "ours keeps them until the next run looked, and deletes what a failed create may have "
+    "left; Pulumi trusts the fault. After a run that ends well both have none, which is checked",
     "half a replacement": "Pulumi tells the delete at once, ours tells the replacement when it is whole; state and world count",
     "preview after its first fault": "ours ends there, Pulumi shows the rest too",
     "properties of a component's update": "Pulumi does not name them",

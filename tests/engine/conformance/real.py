@@ -105,6 +105,7 @@ class Real:
             assert re.search(move.fails, message, re.I), message
         self._phases = 2 if isinstance(move, Up) else 1
         previewed, done = self._lines(has_preview=isinstance(move, Up))
+        assert not self.deployment().get("pending_operations")
         resources = self.deployment().get("resources", ())
         half = {entry["urn"] for entry in resources if entry.get("pendingReplacement")}
         return Outcome(
