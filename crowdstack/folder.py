@@ -180,3 +180,9 @@ def sync_folder(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def of_pulumi_project(path: str, here: Path) -> Path:
+    """A path of a Pulumi project's configuration: relative to its Pulumi.yaml, which is here or above."""
+    roots = [folder for folder in (here, *here.parents) if (folder / "Pulumi.yaml").is_file()]
+    return (roots[0] if roots else here) / path

@@ -123,7 +123,18 @@ _never = threading.Event()  # nobody sets it: waiting for it is waiting for time
 
 
 # What a child may see of our environment: no credentials, no spec variables (threats E4).
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "PYTHONPATH")
+_PASSED_ON = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "SYSTEMROOT",
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "PULUMI_HOME",
+)
 
 
 def child_environment() -> dict[str, str]:

@@ -26,13 +26,15 @@ from urllib.parse import urlsplit
 
 from crowdstack import assets, deploy, process, tokens
 from crowdstack.deploy import Preview, Status
-from crowdstack.engine.automation import AutomationEngine, Place, prepare_passphrase
+from crowdstack.engine.automation import AutomationEngine, Place
 from crowdstack.engine.chosen import PULUMI, Choice, ChosenEngine
 from crowdstack.engine.detached import DetachedLauncher, prove
 from crowdstack.engine.embedded import EmbeddedEngine
 from crowdstack.engine.inside import InProcessLauncher
 from crowdstack.engine.launcher import reachable
+from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.secrets import Vault
+from crowdstack.engine.stack_state import StackState
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Busy, LockHeld, NotFound, Refused, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
@@ -205,6 +207,30 @@ class Project:
         if run is not None:
             self.start_loop()
         return run
+
+    @property
+    def stack_state(self) -> StackState:
+        return StackState(
+            chosen=self.chosen,
+            open_=lambda choice: open_engine(self.folder, self.task, choice),
+            plugin=crowdstack_plugin(self.folder, DetachedLauncher(self.folder)),
+            project=PROJECT,
+            stack=self.task,
+            passphrase=self.folder.passphrase,
+            backups=self.folder.root / "backups",
+        )
+
+    def import_state(self, data: bytes, *, where: str) -> str:
+        """Make this the stack's state, in the engine that `--engine` names; that engine."""
+
+        def allowed(run: str) -> str | None:
+            live = self.run if self.run is not None and self.run.closed_at is None else None
+            if live is not None:
+                return None if run == live.id else f"it is of {run or 'no run'}, and {live.id} is up"
+            over = self.folder.store.exists() and run in [found.id for found in self.store.runs(self.task)]
+            return f"{run} is over" if over else None
+
+        return str(self.stack_state.import_(data, where=where, wish=self._wish, allowed=allowed))
 
     def pulumi_environment(self) -> dict[str, str]:
         """What lets `pulumi` work on this stack by hand. The engine is `pulumi` from now on."""
@@ -385,7 +411,7 @@ def wished(engine: str | None, backend: str | None) -> Choice | None:
     return Choice(engine=PULUMI, backend=backend, secrets=secrets) if engine != "embedded" else Choice()
 
 
-def open_engine(folder: Folder, task: TaskName, choice: Choice) -> Engine:
+def open_engine(folder: Folder, task: TaskName, choice: Choice) -> EmbeddedEngine | AutomationEngine:
     plugin = crowdstack_plugin(folder, DetachedLauncher(folder))
     if choice.engine != PULUMI:
         return EmbeddedEngine(folder.stack(task), folder.key_file, plugin)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pulumi
 
+from crowdstack.folder import of_pulumi_project
 from crowdstack.wire.stack import SPEC, STATE_VARIABLE, StackInputs
 
 # `mock` is `local` with the server inside the process: the difference is the plugin's, not the program's.
@@ -32,8 +33,7 @@ def by_spec(spec: str) -> StackInputs:
     from crowdstack.wiring import Project
 
     state = os.environ.get(STATE_VARIABLE)
-    # Relative to Pulumi.yaml, beside this folder, like every path of a Pulumi project.
-    path = Path(__file__).resolve().parent.parent / spec
+    path = of_pulumi_project(spec, Path.cwd())
     with closing(Project.open(spec=path, state=Path(state) if state else None)) as project:
         return project.stack_inputs(staged=not pulumi.runtime.is_dry_run())
 

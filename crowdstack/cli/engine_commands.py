@@ -12,7 +12,13 @@ from crowdstack.cli.session import Session, out, pass_session, say, spec_argumen
 
 @click.group()
 def engine() -> None:
-    """Pulumi's own CLI, which the engine `pulumi` runs."""
+    """Pulumi's own CLI, which the engine `pulumi` runs.
+
+    \b
+    Example:
+      crowdstack engine install
+      crowdstack --engine pulumi up task.yaml
+    """
 
 
 @engine.command("install")

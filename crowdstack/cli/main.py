@@ -38,6 +38,7 @@ HOMES = {
     "export": "export_command",
     "units": "unit_commands",
     "engine": "engine_commands",
+    "state": "state_commands",
     "doctor": "doctor_command",
     "reconcile": "reconcile_command",
 }

@@ -69,6 +69,9 @@ def spec_argument(command: Command) -> Command:
     return click.argument("spec", required=False, type=_FILE)(command)
 
 
+spec_option = click.option("--spec", type=_FILE, help="The task's spec, where several are live.")
+
+
 def spec_options(command: Command) -> Command:
     """SPEC, `-f` and `--set`, for commands that read what is wanted."""
     for option in (

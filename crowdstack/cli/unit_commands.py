@@ -12,7 +12,7 @@ import click
 
 from crowdstack import errors
 from crowdstack.cli import render
-from crowdstack.cli.session import Session, confirm, out, output_option, pass_session, say, yes_option
+from crowdstack.cli.session import Session, confirm, out, output_option, pass_session, say, spec_option, yes_option
 from crowdstack.model import SubmissionStatus, UnitId, UnitState, Verdict
 from crowdstack.ports import SubmissionRow
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from crowdstack.wiring import Project
 
 identified_option = click.option("--identified", is_flag=True, help="The provider's worker ids instead of pseudonyms.")
-spec_option = click.option("--spec", type=click.Path(path_type=Path), help="The task's spec, where several are live.")
 
 
 @click.group()

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from crowdstack.engine import pulumi_state as states
 from crowdstack.engine.lock import held
 from crowdstack.engine.outputs import Outputs
+from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.pulumi_cli import Cli, CliFailed, check_version, end_orphan, find_cli, plugin_folder
 from crowdstack.engine.pulumi_events import Story
@@ -131,12 +132,15 @@ class AutomationEngine:
         return self._fetch()
 
     def replace_state(self, deployment: states.Deployment) -> None:
-        """Put this state in the place of what is there."""
-        with self._alone(), self._room(None, self._fetch()) as room:
-            if self._fetch() is None:
-                self._begin(room)
-            self._outputs.forget()
-            self._import(deployment, room)
+        """Put this state in the place of what is there. Its secrets are kept by what keeps those of this stack."""
+        with self._alone():
+            found = self._fetch()
+            with self._room(None, found) as room:
+                if found is None:
+                    self._begin(room)
+                keeper = (found or {}).get("secrets_providers") or self._keeper(room)
+                self._outputs.forget()
+                self._import({**deployment, "secrets_providers": keeper}, room)
         self._look()
 
     def remove(self) -> None:
@@ -185,10 +189,12 @@ class AutomationEngine:
         with tempfile.TemporaryDirectory(prefix="crowdstack-") as name:
             room = Path(name)
             project = {"name": self.project, "runtime": "python"}
-            config = {**(states.settings(found) if found else {}), "config": dict(program.config) if program else {}}
-            # JSON is YAML.
-            write_private(room / "Pulumi.yaml", json.dumps(project).encode())
-            write_private(room / f"Pulumi.{self.stack}.yaml", json.dumps(config).encode())
+            config: dict[str, Any] = dict(states.settings(found)) if found else {}
+            if program is not None:
+                config["config"] = dict(program.config)
+            write_private(room / "Pulumi.yaml", json.dumps(project).encode())  # JSON is YAML
+            if config:
+                write_private(room / f"Pulumi.{self.stack}.yaml", json.dumps(config).encode())
             yield room
 
     def _aside(self, room: Path) -> AutomationEngine:
@@ -208,6 +214,11 @@ class AutomationEngine:
             prepare_passphrase(self.place.passphrase)
         kept = () if self.place.secrets == "passphrase" else ("--secrets-provider", self.place.secrets)
         self._said(lambda: self._cli.run("stack", "init", self.stack, "--no-select", *kept, folder=room))
+
+    def _keeper(self, room: Path) -> Mapping[str, Any]:
+        """What keeps the secrets of a stack that was just made: the CLI has written it beside the project."""
+        lines = (room / f"Pulumi.{self.stack}.yaml").read_text().splitlines()
+        return states.keeper(dict(line.split(": ", 1) for line in lines if ": " in line))
 
     def _walk(
         self,
@@ -241,15 +252,17 @@ class AutomationEngine:
             _log.warning("%s", warning)
         return StackResult(steps=tuple(story.steps))
 
-    def _said(self, act: Callable[[], T], story: Story | None = None) -> T:
-        """What it returns; its complaint in our words. A lock whose owner has died is taken away once."""
+    def _said(self, act: Callable[[], T], story: Story | None = None, *, first: bool = True) -> T:
+        """What it returns; its complaint in our words. A lock whose owner has died is taken away, once."""
         try:
             return act()
         except CliFailed as failed:
-            if (found := owners(failed.told)) and all(owner.dead for owner in found):
+            held_by = owners(failed.told)
+            if first and held_by and all(owner.dead for owner in held_by):
                 with self._room(None, None) as room:
-                    self._cli.run("cancel", "--yes", "--stack", self.stack, folder=room)
-                return self._said(act, story)
+                    cancel = ("cancel", "--yes", "--stack", self.stack)
+                    self._said(lambda: self._cli.run(*cancel, folder=room, note=self._note), first=False)
+                return self._said(act, story, first=False)
             fault = story.fault() if story else None
             raise fault or self._error(failed) from failed
 
@@ -333,10 +346,3 @@ def _of_program(fault: Exception | None) -> CrowdstackError | None:
     if fault is None or isinstance(fault, CrowdstackError):
         return fault
     return StepFailed("the stack program failed", why=f"{type(fault).__name__}: {fault}")
-
-
-def prepare_passphrase(passphrase: Path) -> None:
-    """Make a random passphrase if there is none."""
-    if not passphrase.exists():
-        private_folder(passphrase.parent)
-        write_private(passphrase, secrets.token_hex(32).encode())

@@ -143,14 +143,18 @@ class Checkpoint:
             raise StateMismatch(f"state of version {version}, this program knows {_VERSION}", where=str(self.path))
         self._check_age(last)
         self._check_key(deployment)
-        self._written = State(
+        self._written = self.parsed(deployment)
+        return self._written
+
+    def parsed(self, deployment: Mapping[str, Any]) -> State:
+        """A deployment whose secrets are sealed by our vault."""
+        return State(
             resources=tuple(self._read(found) for found in deployment.get("resources") or ()),
             pending=tuple(
                 Operation(kind=found["type"], resource=self._read(found["resource"]))
                 for found in deployment.get("pending_operations") or ()
             ),
         )
-        return self._written
 
     def save(self, state: State) -> None:
         """On return the state is on disk. No change, no write. StepFailed when the disk refuses; the old state is intact."""

@@ -45,7 +45,7 @@ class ChosenEngine:
     @property
     def choice(self) -> Choice:
         """Refused when the wish is another than what is up."""
-        remembered = self._remembered()
+        remembered = self._read()
         if self._wish is None:
             return remembered or Choice()
         if self._bound() and self._wish != (there := remembered or Choice()):
@@ -59,9 +59,14 @@ class ChosenEngine:
     def remember(self, choice: Choice | None = None) -> None:
         """From now on this one is meant, also by commands that are not told."""
         choice = choice or self.choice
-        if choice != (self._remembered() or Choice()):
+        if choice != (self._read() or Choice()):
             private_folder(self._file.parent)
             write_private(self._file, json.dumps(asdict(choice)).encode())
+
+    @property
+    def remembered(self) -> Choice:
+        """Whose the stack is, whatever is wished for."""
+        return self._read() or Choice()
 
     @property
     def current(self) -> Engine:
@@ -82,7 +87,7 @@ class ChosenEngine:
     def outputs(self) -> Mapping[str, Any] | None:
         return self.current.outputs()
 
-    def _remembered(self) -> Choice | None:
+    def _read(self) -> Choice | None:
         try:
             return Choice(**json.loads(self._file.read_bytes()))
         except FileNotFoundError:

@@ -7,6 +7,7 @@ program runs: reading outputs and `destroy` need none of it.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from crowdstack.engine.lock import held
 from crowdstack.engine.names import Names
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
+from crowdstack.engine.state_file import sealed, unsealed
 from crowdstack.engine.values import Unknown, holds, plain
 from crowdstack.errors import CrowdstackError, StepFailed
 from crowdstack.ports import OnStep, Program, StackResult, Step
@@ -55,6 +57,30 @@ class EmbeddedEngine:
     def outputs(self) -> Mapping[str, Any] | None:
         outputs = self._checkpoint().load().outputs
         return None if outputs is None else plain(outputs)
+
+    def export(self) -> Mapping[str, Any] | None:
+        """The state as a Pulumi deployment, secrets in clear; None when there is no stack."""
+        checkpoint = self._checkpoint()
+        checkpoint.load()  # with its checks
+        if not checkpoint.path.exists():
+            return None
+        return unsealed(json.loads(checkpoint.path.read_bytes())["deployment"], self._vault.open)
+
+    def replace_state(self, deployment: Mapping[str, Any]) -> None:
+        """Put this state in the place of what is there."""
+        with held(self._folder / "lock"):
+            checkpoint = self._checkpoint()
+            checkpoint.load()
+            self._vault.prepare()
+            checkpoint.save(checkpoint.parsed(sealed(deployment, self._vault.seal)))
+
+    def remove(self) -> None:
+        """Forget the stack and leave its resources alone."""
+        with held(self._folder / "lock"):
+            checkpoint = self._checkpoint()
+            checkpoint.load()
+            checkpoint.save(State())
+            checkpoint.remove()
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(self._folder, self._vault)

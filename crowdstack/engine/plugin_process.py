@@ -24,11 +24,12 @@ from pulumi.runtime.proto import provider_pb2_grpc
 
 from crowdstack import __version__
 from crowdstack.engine.detached import DetachedLauncher
+from crowdstack.engine.peer import is_ours
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.plugin_server import OpenPlugin, PluginServer
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Refused, UsageError
-from crowdstack.folder import Folder
+from crowdstack.folder import Folder, of_pulumi_project
 from crowdstack.wire.stack import SPEC, STATE_VARIABLE
 
 _POLL_S = 0.2  # where the system cannot say when a process ends
@@ -40,9 +41,11 @@ def serve(
     """Answer the engine that started this process, on a port of the loopback interface, until it ends."""
     end_with(os.getppid())
     server = grpc.server(ThreadPoolExecutor(max_workers=4), options=_GRPC_CHANNEL_OPTIONS)
-    servicer = PluginServer(open_plugin, package=package, version=version, settings=settings)
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
+    servicer = PluginServer(
+        open_plugin, package=package, version=version, settings=settings, trusts=lambda peer: is_ours(peer, port)
+    )
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     server.start()
     print(port, flush=True)
     try:
@@ -83,7 +86,7 @@ def state_folder(environment: Mapping[str, str], settings: Mapping[str, Any]) ->
             "the plugin does not know which folder it may act in",
             hint=f"pulumi config set crowdstack:{SPEC} my.yaml; or set {STATE_VARIABLE} to the state folder",
         )
-    root = Path(told) if told else Path(str(spec)).resolve().parent / ".crowdstack"
+    root = Path(told) if told else of_pulumi_project(str(spec), Path.cwd()).parent / ".crowdstack"
     # One that is not there yet is made by what needs it, private, in a folder that only we may change.
     looked_at, forbidden = (root, 0o077) if os.path.lexists(root) else (root.parent, 0o022)
     try:

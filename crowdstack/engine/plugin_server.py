@@ -36,6 +36,8 @@ def _answering(verb: _Verb[_Request, _Answer]) -> Callable[[PluginServer, _Reque
 
     @wraps(verb)
     def answer(self: PluginServer, request: _Request, context: Any) -> _Answer:
+        if not self.trusts(context.peer()):
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "this plugin answers its own user only")
         try:
             with self.turn:
                 return verb(self, request)
@@ -57,10 +59,20 @@ class PluginServer(provider_pb2_grpc.ResourceProviderServicer):
     """`ResourceProviderServicer` for any plugin. `open_plugin`: the plugin for the provider's own inputs, called once.
 
     settings: which of the package's configuration values become the provider's inputs; the others are the program's.
+    trusts: whether somebody may ask for resources, by the address of the connection.
     """
 
-    def __init__(self, open_plugin: OpenPlugin, *, package: Plugin, version: str, settings: frozenset[str]) -> None:
+    def __init__(
+        self,
+        open_plugin: OpenPlugin,
+        *,
+        package: Plugin,
+        version: str,
+        settings: frozenset[str],
+        trusts: Callable[[str], bool],
+    ) -> None:
         self.turn = threading.Lock()
+        self.trusts = trusts
         self._open, self._package, self._version, self._settings = open_plugin, package, version, settings
         self._plugin: Plugin | None = None
 

@@ -110,7 +110,7 @@ def _environment(*schemes: str) -> dict[str, str]:
     told = process.child_environment()
     prefixes = tuple(prefix for scheme in schemes for prefix in _CREDENTIALS.get(scheme, ()))
     passed = [name for name in os.environ if prefixes and name.startswith(prefixes)]
-    for name in ("PULUMI_HOME", *_NETWORK, *passed):
+    for name in (*_NETWORK, *passed):
         if name in os.environ:
             told[name] = os.environ[name]
     # As the Automation API sets them; the second makes the CLI know `--event-log`.
@@ -143,8 +143,7 @@ class Cli:
         """One command in `folder`, to its end: what it printed. CliFailed with what it complained of."""
         with self._started(arguments, folder, note) as child:
             printed, complained = child.communicate()
-        if child.returncode != 0:
-            raise CliFailed((complained or printed).strip())
+        _check(child, complained or printed)
         return printed
 
     def operate(self, *arguments: str, folder: Path, on_event: OnEvent, note: Path | None = None) -> None:
@@ -183,8 +182,7 @@ class Cli:
                 pipe.unlink()
         if faults:
             raise faults[0]
-        if child.returncode != 0:
-            raise CliFailed(complained.strip())
+        _check(child, complained)
 
     @contextmanager
     def _started(self, arguments: Sequence[str], folder: Path, note: Path | None) -> Iterator[subprocess.Popen[str]]:
@@ -233,6 +231,13 @@ def end_orphan(note: Path) -> None:
         if not process.send_signal(found, number) or process.wait_gone(found, _GRACE_S):
             break
     note.unlink(missing_ok=True)
+
+
+def _check(child: subprocess.Popen[str], complained: str) -> None:
+    if child.returncode < 0:
+        raise CliFailed(f"it was ended by {signal.Signals(-child.returncode).name}")
+    if child.returncode != 0:
+        raise CliFailed(complained.strip())
 
 
 def _end(child: subprocess.Popen[str]) -> None:

@@ -33,8 +33,8 @@ _DOING: Mapping[str, str] = {
     "delete-replaced": "deleting",
     "refresh": "reading",
 }
-# Said in every run about a plugin that was found on PATH, which is where ours is.
-_EXPECTED_WARNING = "from $PATH at"
+# Of a plugin that was found on PATH, which is where ours is; and, in a preview, of what `up` will take up.
+_EXPECTED_WARNINGS = ("from $PATH at", "pending operations from previous deployment")
 _OVERALL = ("update failed", "preview failed", "refresh failed", "destroy failed")
 
 
@@ -92,7 +92,7 @@ class Story:
         message = str(said.get("message", "")).strip()
         if said.get("severity") == "error" and message not in _OVERALL:
             self._told.append((said.get("urn") or "", message))
-        elif said.get("severity") == "warning" and _EXPECTED_WARNING not in message:
+        elif said.get("severity") == "warning" and not any(words in message for words in _EXPECTED_WARNINGS):
             self.warnings.append(message)
 
     def _did(self, metadata: Mapping[str, Any]) -> None:

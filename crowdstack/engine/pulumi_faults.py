@@ -79,7 +79,9 @@ def error_of(told: str, *, backend: str, passphrase: str) -> CrowdstackError:
             where=passphrase,
             hint="put the file back from a backup",
         )
-    if re.search("ACCESS_TOKEN must be set|NoCredentialProviders|AccessDenied|InvalidAccessKeyId|401|403", told):
+    if re.search(
+        "ACCESS_TOKEN must be set|NoCredentialProviders|AccessDenied|InvalidAccessKeyId|Unauthorized|Forbidden", told
+    ):
         return CredentialsMissing("the backend of this stack wants credentials", where=backend, why=why)
     if re.search("unable to open bucket|RequestError|dial tcp|no such host|connection refused|i/o timeout", told):
         return Busy(
@@ -96,7 +98,12 @@ def error_of(told: str, *, backend: str, passphrase: str) -> CrowdstackError:
             hint="put back the copy beside it (.bak), or one of `crowdstack state export`",
         )
     if "no resource plugin" in told:
-        return Refused("a plugin is missing", why=why, hint="install crowdstack again with pip, or the plugin it names")
+        return Refused(
+            "a plugin is missing",
+            where=backend,
+            why=why,
+            hint="install crowdstack again with pip, or the plugin it names",
+        )
     return StepFailed("the Pulumi CLI failed", where=backend, why=why)
 
 

@@ -48,6 +48,16 @@ def settings(deployment: Deployment) -> dict[str, str]:
     return {}
 
 
+def keeper(settings: Mapping[str, str]) -> dict[str, Any]:
+    """The other way round: of Pulumi.<stack>.yaml, as it stands in a state."""
+    if "encryptionsalt" in settings:
+        return {"type": "passphrase", "state": {"salt": settings["encryptionsalt"]}}
+    return {
+        "type": "cloud",
+        "state": {"url": settings["secretsprovider"], "encryptedkey": settings["encryptedkey"]},
+    }
+
+
 def check_identity(deployment: Deployment, *, project: str, stack: str, where: str) -> None:
     """StateMismatch unless everything in it belongs to this stack."""
     begins = f"urn:pulumi:{stack}::{project}::"

@@ -197,6 +197,31 @@ def test_destroy_of_nothing_says_so(call: Call) -> None:
 
 def test_the_global_options_reach_the_project(call: Call) -> None:
     world = World(state="paused")
-    assert call("-s", "birds", "--state", "elsewhere", "status", "birds.yaml", world=world).code == 0
+    assert (
+        call(
+            *(
+                "-s",
+                "birds",
+                "--state",
+                "elsewhere",
+                "--engine",
+                "pulumi",
+                "--state",
+                "s3://birds",
+                "status",
+                "birds.yaml",
+            ),
+            world=world,
+        ).code
+        == 0
+    )
     given = {name: str(value) for name, value in world.opened_with.items()}
-    assert given == {"spec": "birds.yaml", "overlays": "()", "sets": "()", "stack": "birds", "state": "elsewhere"}
+    assert given == {
+        "spec": "birds.yaml",
+        "overlays": "()",
+        "sets": "()",
+        "stack": "birds",
+        "state": "elsewhere",
+        "engine": "pulumi",
+        "backend": "s3://birds",
+    }

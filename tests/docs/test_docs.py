@@ -22,7 +22,7 @@ from crowdstack.cli.main import run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/quickstart.md", "docs/crowds.md")
-BLOCK = re.compile(r"^(?P<skip><!-- not run: .+ -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^(?P<skip><!-- not run: [^\n]+ -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 NAME = re.compile(r"(?:#|<!--) (?P<name>[\w.]+\.(?:yaml|py|html))(?: -->)?\n")
 ELSEWHERE = re.compile(r"pip install|make ")  # lines about installing, and the repository's own gate
 

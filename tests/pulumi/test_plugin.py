@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,10 @@ from pulumi.runtime.proto import provider_pb2_grpc
 
 from crowdstack import process
 from crowdstack.engine.monitor import from_struct, to_struct
+from crowdstack.engine.peer import is_ours, owner
+from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.plugin_process import state_folder
+from crowdstack.engine.plugin_server import PluginServer
 from crowdstack.engine.schema import package_schema
 from crowdstack.engine.types import BUNDLE, KEYS, TASK_SERVER, crowdstack_plugin
 from crowdstack.engine.values import UNKNOWN, SecretValue
@@ -28,6 +32,7 @@ from crowdstack.errors import CrowdstackError
 from crowdstack.folder import Folder, private_folder
 from crowdstack.wire.stack import SPEC, STATE_VARIABLE
 from tests.engine.runs import Site
+from tests.engine.world import ThingType
 from tests.pulumi.tools import HERE, path_with, pulumi_cli, script
 from tests.stories.stage import wait_until
 
@@ -230,6 +235,41 @@ def test_whoever_talks_to_the_port_cannot_choose_the_folder(tmp_path: Path) -> N
                 )
             )
         assert str(ours) in fault.value.details()
+
+
+def test_another_user_of_this_machine_is_turned_away(tmp_path: Path) -> None:
+    plugin = Plugin("crowdstack", [ThingType(private_folder(tmp_path / "things"))])
+
+    class Context:
+        """A call of somebody."""
+
+        def peer(self) -> str:
+            return "ipv4:127.0.0.1:4242"
+
+        def abort(self, code: grpc.StatusCode, details: str) -> None:
+            raise PermissionError(code.name)
+
+    server = PluginServer(
+        lambda _: plugin, package=plugin, version="0.1.0", settings=frozenset(), trusts=lambda peer: False
+    )
+    for verb in (server.Configure, server.Create, server.Read, server.Update, server.Delete, server.Diff, server.Check):
+        with pytest.raises(PermissionError, match="PERMISSION_DENIED"):
+            verb(None, Context())
+
+
+def test_the_owner_of_a_connection_is_read_from_the_kernel() -> None:
+    head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+    rest = "01 00000000:00000000 00:00000000 00000000"
+    old = f"{head}\n 0: 0100007F:1092 0100007F:9C41 {rest} 1001 0 1234\n 1: 0100007F:1092 0100007F:9C42 {rest} 1002 0 1234"
+    mapped = f"{head}\n 0: 0000000000000000FFFF00000100007F:1093 0000000000000000FFFF00000100007F:9C41 {rest} 1003 0 1"
+    assert owner(4242, 0x9C41, [old, mapped]) == 1001
+    assert owner(4242, 0x9C42, [old, mapped]) == 1002, "the same port at both ends of another connection"
+    assert owner(4243, 0x9C41, [old, mapped]) == 1003
+    assert owner(4244, 0x9C41, [old, mapped]) is None
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
+        assert is_ours(f"ipv4:127.0.0.1:{ours.getsockname()[1]}", listener.getsockname()[1])
+        if Path("/proc/net/tcp").exists():
+            assert not is_ours(f"ipv4:127.0.0.1:{ours.getsockname()[1]}", 1)
 
 
 @pytest.mark.parametrize("token", [KEYS, BUNDLE, TASK_SERVER])
