@@ -22,6 +22,8 @@ IGNORED = {
     "pending operations after a fault": "ours keeps them until the next run looked, and deletes what a failed create may have "
     "left; Pulumi trusts the fault. After a run that ends well both have none, which is checked",
     "half a replacement": "Pulumi tells the delete at once, ours tells the replacement when it is whole; state and world count",
+    "resources that stay, when a target is unknown": "ours does the rest first, so that a command that was killed can be given "
+    "again; Pulumi does not begin",
     "preview after its first fault": "ours ends there, Pulumi shows the rest too",
     "properties of a component's update": "Pulumi does not name them",
 }

@@ -43,6 +43,11 @@ PASSPHRASE = "any"
 class Attached(PluginServer):
     """The plugin in this process: the CLI is told its port, which saves starting one for each run."""
 
+    def __init__(self, plugin: Plugin) -> None:
+        super().__init__(
+            lambda _: plugin, package=plugin, version="1.0.0", settings=frozenset(), trusts=lambda peer: True
+        )
+
     def Attach(self, request: plugin_pb2.PluginAttach, context: Any) -> empty_pb2.Empty:
         return empty_pb2.Empty()
 
@@ -157,7 +162,7 @@ class Real:
         with _told(self.root / "events") as (pipe, self._events):
             options = ["--yes", "--non-interactive", "--stack", STACK, "--event-log", str(pipe)]
             options += [word for target in move.targets for word in ("--target", target)]
-            server = Attached(lambda _: self._plugin, package=self._plugin, version="1.0.0", settings=frozenset())
+            server = Attached(self._plugin)
             with _serving(provider_pb2_grpc.add_ResourceProviderServicer_to_server, server) as plugin:
                 match move:
                     case Refresh():
