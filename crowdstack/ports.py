@@ -47,6 +47,7 @@ class Operation(str, Enum):
     UPDATE = "update"
     REPLACE = "replace"
     DELETE = "delete"
+    IMPORT = "import"  # the resource was there already and is looked after from now on
     REFRESH = "refresh"  # the resource was found changed or gone outside of us
 
 
@@ -94,6 +95,9 @@ class Engine(Protocol):
 
     def destroy(self, on_step: OnStep = ...) -> StackResult:
         """Delete every resource, dependents first, and the state's entries with them. A repeat does nothing."""
+
+    def refresh(self, on_step: OnStep = ...) -> StackResult:
+        """Take into the state what changed outside of us; nothing else changes. No program is run."""
 
     def outputs(self) -> Mapping[str, Any] | None:
         """The stack's outputs as of the last `up`, secrets in clear; None when there is no stack."""

@@ -120,6 +120,7 @@ SIGNS = {
     Operation.UPDATE: "~",
     Operation.REPLACE: "+-",
     Operation.DELETE: "-",
+    Operation.IMPORT: "=",
     Operation.REFRESH: "~",
     Operation.SAME: "=",
 }

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from crowdstack.engine import pulumi_state as states
-from crowdstack.lock import held
 from crowdstack.engine.outputs import Outputs
 from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.plugin import Plugin
@@ -29,6 +28,7 @@ from crowdstack.engine.pulumi_faults import error_of, owners
 from crowdstack.engine.secrets import Vault
 from crowdstack.errors import Busy, CrowdstackError, StateMismatch, StepFailed
 from crowdstack.folder import private_folder, write_private
+from crowdstack.lock import held
 from crowdstack.ports import OnStep, Program, StackResult, Step
 
 _log = logging.getLogger(__name__)
@@ -100,6 +100,17 @@ class AutomationEngine:
                 self._change("stack", "rm", "--yes", room=room)
             self._outputs.forget()
             return result
+
+    def refresh(self, on_step: OnStep = lambda _: None) -> StackResult:
+        if not self.folder.exists():
+            return StackResult(steps=())
+        with self._alone():
+            found, _ = self._settled(keep=True)
+            if found is None:
+                return StackResult(steps=())
+            with self._room(None, found) as room:
+                result = self._walk("refresh", None, room, on_step, "--yes", "--skip-preview")
+            return replace(result, outputs=self._look() or {})
 
     def outputs(self) -> Mapping[str, Any] | None:
         """As of the last change, whoever made it. A backend on this machine is asked only when its file has changed."""

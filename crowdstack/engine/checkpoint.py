@@ -16,14 +16,48 @@ from pathlib import Path
 from typing import Any
 
 from crowdstack import __version__
+from crowdstack.engine.names import STACK_TYPE, name_of
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.values import SECRET, SIGNATURE, Properties, SecretValue, mapped
 from crowdstack.errors import StateMismatch, StepFailed
 from crowdstack.folder import private_folder, sync_folder, write_private
 
 _VERSION = 3
-STACK_TYPE = "pulumi:pulumi:Stack"
 PROVIDER_TYPE = "pulumi:providers:"
+
+# Fields of a resource and how Pulumi calls them. It leaves out what is empty, but for the first three.
+_WORDS = {
+    "urn": "urn",
+    "custom": "custom",
+    "type": "type",
+    "delete": "delete",
+    "id": "id",
+    "inputs": "inputs",
+    "outputs": "outputs",
+    "parent": "parent",
+    "protect": "protect",
+    "dependencies": "dependencies",
+    "provider": "provider",
+    "property_dependencies": "propertyDependencies",
+    "pending_replacement": "pendingReplacement",
+    "additional_secret_outputs": "additionalSecretOutputs",
+    "custom_timeouts": "customTimeouts",
+    "import_id": "importID",
+    "retain_on_delete": "retainOnDelete",
+    "deleted_with": "deletedWith",
+    "ignore_changes": "ignoreChanges",
+    "replace_on_changes": "replaceOnChanges",
+}
+_ALWAYS = ("urn", "custom", "type")
+
+# What Pulumi's own engine may have written and this one cannot carry on. Times and places in sources only tell, and go.
+_FOREIGN = {
+    "external": "it is only read, not managed",
+    "taint": "it is marked to be replaced",
+    "initErrors": "it was made and did not come up",
+    "viewOf": "it is a view of another resource",
+    "resourceHooks": "it has hooks",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +75,19 @@ class Resource:
     dependencies: tuple[str, ...] = ()
     property_dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     delete: bool = False  # replaced; to be deleted once its dependents have moved on
+    pending_replacement: bool = False  # deleted already; its replacement is to be made
+    protect: bool = False
+    retain_on_delete: bool = False
+    deleted_with: str = ""
+    import_id: str = ""
+    additional_secret_outputs: tuple[str, ...] = ()
+    ignore_changes: tuple[str, ...] = ()
+    replace_on_changes: tuple[str, ...] = ()
+    custom_timeouts: Mapping[str, float] = field(default_factory=dict)  # seconds, by verb
 
     @property
     def name(self) -> str:
-        return self.urn.split("::", 3)[3]
+        return name_of(self.urn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,38 +234,24 @@ class Checkpoint:
         }
 
     def _write(self, resource: Resource) -> dict[str, Any]:
-        fields = {
-            "urn": resource.urn,
-            "custom": resource.custom,
-            "delete": resource.delete,
-            "id": resource.id,
-            "type": resource.type,
-            "inputs": self._sealed(resource.inputs),
-            "outputs": self._sealed(resource.outputs),
-            "parent": resource.parent,
-            "dependencies": list(resource.dependencies),
-            "provider": resource.provider,
-            "propertyDependencies": {key: list(urns) for key, urns in resource.property_dependencies.items()},
-        }
-        always = {"urn", "custom", "type"}  # Pulumi leaves out what is empty
-        return {name: value for name, value in fields.items() if value or name in always}
+        told = {word: getattr(resource, name) for name, word in _WORDS.items()}
+        told |= {word: self._sealed(told[word]) for word in ("inputs", "outputs")}
+        return {word: value for word, value in told.items() if value or word in _ALWAYS}
 
-    def _read(self, fields: Mapping[str, Any]) -> Resource:
-        return Resource(
-            urn=fields["urn"],
-            custom=fields["custom"],
-            delete=fields.get("delete", False),
-            id=fields.get("id", ""),
-            type=fields["type"],
-            inputs=self._opened(fields.get("inputs") or {}),
-            outputs=self._opened(fields.get("outputs") or {}),
-            parent=fields.get("parent", ""),
-            dependencies=tuple(fields.get("dependencies") or ()),
-            provider=fields.get("provider", ""),
-            property_dependencies={
-                key: tuple(urns) for key, urns in (fields.get("propertyDependencies") or {}).items()
-            },
-        )
+    def _read(self, told: Mapping[str, Any]) -> Resource:
+        if foreign := [about for word, about in _FOREIGN.items() if told.get(word)]:
+            raise StateMismatch(
+                "the state holds a resource that the embedded engine cannot carry on",
+                where=f"{self.path}: {told['urn']}",
+                why="; ".join(foreign),
+                hint="work on this stack with Pulumi's own engine",
+            )
+        fields = {name: told[word] for name, word in _WORDS.items() if told.get(word) is not None}
+        fields |= {name: self._opened(fields.get(name) or {}) for name in ("inputs", "outputs")}
+        fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        needed_by = fields.get("property_dependencies") or {}
+        fields["property_dependencies"] = {name: tuple(urns or ()) for name, urns in needed_by.items()}
+        return Resource(**fields)
 
     def _sealed(self, value: Properties) -> Properties:
         def seal(part: Any) -> Any:

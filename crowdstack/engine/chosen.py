@@ -86,6 +86,9 @@ class ChosenEngine:
     def destroy(self, on_step: OnStep = lambda _: None) -> StackResult:
         return self.current.destroy(on_step)
 
+    def refresh(self, on_step: OnStep = lambda _: None) -> StackResult:
+        return self.current.refresh(on_step)
+
     def outputs(self) -> Mapping[str, Any] | None:
         return self.current.outputs()
 

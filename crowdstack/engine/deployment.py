@@ -1,53 +1,36 @@
 """The deployment: what a program registers, against what is there -> steps, and the state after each. No RPC, no file.
 
-A preview and an `up` are the same walk. In a preview the plugin is told so, and `save` keeps nothing.
+A preview and an `up` are the same walk. In a preview the plugin is told so, and `save` keeps nothing. What each option
+of a resource does is what Pulumi's own engine does; tests/engine/conformance holds the two against each other.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
-from crowdstack.engine.checkpoint import PROVIDER_TYPE, STACK_TYPE, Operation, Resource, State
-from crowdstack.engine.plugin import Found, Plugin, ResourceType, check, diff
+from crowdstack.engine.checkpoint import PROVIDER_TYPE, Operation, Resource, State
+from crowdstack.engine.faults import attempt, protected
+from crowdstack.engine.names import STACK_TYPE, Alias, Names
+from crowdstack.engine.options import gap_between, hidden, ignoring, unsure
+from crowdstack.engine.plugin import Diff, Found, Plugin, ResourceType, check, diff
+from crowdstack.engine.snapshot import Snapshot, is_provider, needs_of
 from crowdstack.engine.values import Properties, differing, marked, plain
-from crowdstack.errors import CrowdstackError, StepFailed
+from crowdstack.errors import StepFailed
 from crowdstack.ports import OnStep, Step
 from crowdstack.ports import Operation as Verb
 
 T = TypeVar("T")
+_NONE = Diff()
 CREATING, UPDATING, DELETING = "creating", "updating", "deleting"  # Pulumi's words for pending operations
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """A resource as the program wants it."""
-
-    type: str
-    name: str
-    custom: bool
-    parent: str = ""
-    inputs: Properties = field(default_factory=dict)
-    dependencies: tuple[str, ...] = ()
-    property_dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def urn_of(goal: Goal, *, project: str, stack: str) -> str:
-    """Pulumi's name of a resource: its type below those of its parents. The stack itself is no part of the chain."""
-    chain = goal.type
-    if goal.parent:
-        parents = goal.parent.split("::")[2]
-        chain = goal.type if parents == STACK_TYPE else f"{parents}${goal.type}"
-    return f"urn:pulumi:{stack}::{project}::{chain}::{goal.name}"
 
 
 class Deployment:
     """One walk over a stack: `refresh`, `register` for each resource of the program, `finish`.
 
-    `_there` are the resources of the last state that this walk has not come to yet; `_here` are those it has. Together,
-    in this order, they are the state, so that each resource always stands after all it depends on.
+    `targets`: the only resources that may change, by URN; all when there are none.
     """
 
     def __init__(
@@ -55,24 +38,27 @@ class Deployment:
         state: State,
         plugin: Plugin,
         *,
-        project: str,
-        stack: str,
+        names: Names,
         save: Callable[[State], None] | None,
         on_step: OnStep,
+        targets: Collection[str] = (),
     ) -> None:
-        self._there = list(state.resources)
-        self._here: dict[str, Resource] = {}
-        self._pending = list(state.pending)
+        self.names = names
+        self.steps: list[Step] = []
+        self._stack = Snapshot(state)
         self._plugin = plugin
-        self._project, self._stack = project, stack
         self._preview = save is None
         self._save = save
         self._on_step = on_step
-        self.steps: list[Step] = []
+        self._targets = frozenset(targets)
+        self._known = {resource.urn for resource in state.resources}
+        self._claimed: dict[str, str] = {}  # earlier name -> today's, of what was found by an alias
+        self._skipped: set[str] = set()  # wanted and not made, for no target names them
+        self._condemned: dict[str, tuple[str, ...]] = {}  # deleted so that what they need can be replaced -> properties
 
     @property
     def state(self) -> State:
-        return State(resources=(*self._here.values(), *self._there), pending=tuple(self._pending))
+        return self._stack.state
 
     # ------------------------------------------------------------------------------------------ the walk
 
@@ -82,124 +68,252 @@ class Deployment:
         This also settles updates and deletes that were cut off. A cut-off create is left to `register` (which creates
         again: the plugin finds what it had begun) or, when the program wants it no more, to `finish`.
         """
-        for urn in [resource.urn for resource in self._there if _made_by_plugin(resource) and not resource.delete]:
-            resource = self._live(urn)
-            assert resource is not None
-            there = _found(resource)
-            now = self._plugin.type(resource.type).read(there)
-            if now is None:
-                self._forget(resource)
-                self._did(Verb.REFRESH, resource)
-                continue
-            changed = tuple(sorted({*differing(there.inputs, now.inputs), *differing(there.outputs, now.outputs)}))
-            if changed:
-                self._there[self._there.index(resource)] = self._settled(resource, now)
-                self._did(Verb.REFRESH, resource, changed=changed)
-        self._pending = [operation for operation in self._pending if operation.kind == CREATING]
+        for urn in [resource.urn for resource in self._stack.there]:
+            old = self._stack.live(urn)
+            if old is not None and _made_by_plugin(old) and not old.pending_replacement and self._is_target(urn):
+                self._look(old)
+        stack = self._stack
+        stack.pending = [op for op in stack.pending if op.kind == CREATING or not self._is_target(op.resource.urn)]
         self.save()
 
-    def register(self, goal: Goal) -> Resource:
+    def register(
+        self, wanted: Resource, *, aliases: Iterable[Alias] = (), delete_first: bool | None = None
+    ) -> Resource:
         """Make one resource so; it is in the state when this returns. StepFailed leaves all that was done before."""
-        urn = urn_of(goal, project=self._project, stack=self._stack)
-        if urn in self._here:
-            raise StepFailed("two resources of one name", where=urn, hint="give one of them another name")
-        wanted = Resource(
-            urn=urn,
-            type=goal.type,
-            custom=goal.custom,
-            parent=goal.parent,
-            inputs=goal.inputs,
-            dependencies=goal.dependencies,
-            property_dependencies=goal.property_dependencies,
-        )
-        old = self._live(urn)
-        if goal.custom:
-            kind = self._plugin.type(goal.type)
-            if faults := check(kind, plain(goal.inputs)):
-                raise StepFailed(f"{goal.type} {goal.name} has inputs that cannot be", where=urn, why="; ".join(faults))
-            return self._make(kind, old, replace(wanted, provider=self._provider()))
-        if old is None:
-            return self._arrive(Verb.CREATE, wanted)
-        changed = differing(old.inputs, wanted.inputs)
-        return self._arrive(Verb.UPDATE if changed else Verb.SAME, replace(wanted, outputs=old.outputs), changed)
+        old = self._continued(wanted, aliases)
+        if not self._is_target(wanted.urn) and wanted.type != STACK_TYPE:
+            return self._leave(old, wanted)
+        if missing := needs_of(wanted) & self._skipped:
+            raise StepFailed(
+                "it needs a resource that is still to be made and is not among the targets",
+                where=wanted.urn,
+                hint=f"make {', '.join(sorted(missing))} a target too",
+            )
+        if wanted.custom:
+            return self._make(old, replace(wanted, provider=self._provider()), delete_first)
+        return self._group(old, wanted)
 
     def register_outputs(self, urn: str, outputs: Properties) -> None:
         """The outputs of a component or of the stack."""
-        self._here[urn] = replace(self._here[urn], outputs=outputs)
-        self.save()
+        if urn not in self._skipped:
+            self._stack.here[urn] = replace(self._stack.here[urn], outputs=outputs)
+            self.save()
 
     def finish(self) -> None:
         """Delete what the program did not register: dependents first, then what a cut-off create may have left."""
-        while self._there:
-            self._delete(self._there[-1])
-        while self._pending:
-            self._undo(self._pending[-1])
+        doomed = {resource.urn for resource in self._stack.there if self._is_target(resource.urn)}
+        self._refuse_needed(doomed)
+        for at in reversed(range(len(self._stack.there))):
+            resource = self._stack.there[at]
+            if resource.urn in doomed:
+                self._delete(resource, doomed)
+            elif not is_provider(resource):
+                self._did(Verb.SAME, resource)
+        for begun in [begun for begun in self._stack.pending if self._is_target(begun.resource.urn)]:
+            self._undo(begun)
         self.save()
 
     def save(self) -> None:
         if self._save is not None:
             self._save(self.state)
 
+    # ------------------------------------------------------------------------------------------ what continues what
+
+    def _continued(self, wanted: Resource, aliases: Iterable[Alias]) -> Resource | None:
+        """The entry that this resource continues: under its own name, or under one that it had before."""
+        urn = wanted.urn
+        if urn in self._stack.here or urn in self._skipped:
+            raise StepFailed("two resources of one name", where=urn, hint="give one of them another name")
+        if urn in self._claimed:
+            why = f"{self._claimed[urn]} says by an alias that it was called so"
+            raise StepFailed("another resource took over this name", where=urn, why=why, hint="take out that alias")
+        earlier = self.names.earlier(urn, wanted.parent, aliases)
+        # Names that nothing has any more still count for children: an interrupted run may have renamed the parent alone.
+        self.names.remember(urn, [name for name in earlier if name not in self._known])
+        for name in (urn, *earlier):
+            if name != urn and name in self._known and (name in self._claimed or name in self._stack.here):
+                why = f"{self._claimed.get(name, name)} has it already"
+                raise StepFailed(f"an alias says that it was {name}", where=urn, why=why, hint="take out the alias")
+            if (old := self._stack.live(name)) is not None:
+                if name != urn:
+                    self._claimed[name] = urn
+                    self.names.remember(urn, [name])
+                return old
+        return None
+
+    def _is_target(self, urn: str) -> bool:
+        return not self._targets or urn in self._targets
+
+    def refuse_unknown_targets(self) -> None:
+        """At the end: the same command after a kill still does the rest, though some of its targets are gone by then."""
+        if unknown := self._targets - self._known - self._stack.here.keys() - self._skipped:
+            raise StepFailed(
+                "no resource has the name of this target; what the others asked for is done",
+                where=min(unknown),
+                hint="name targets by their whole URN; it may be gone already",
+            )
+
+    def _leave(self, old: Resource | None, wanted: Resource) -> Resource:
+        """No target: it stays as it is, or is not made."""
+        if old is None:
+            self._skipped.add(wanted.urn)
+        else:
+            self._stack.leave(old)
+        self._did(Verb.SAME, old or wanted)
+        return old or wanted
+
+    def _refuse_needed(self, doomed: Collection[str]) -> None:
+        if needing := [other.urn for other in self._stack.dependents(doomed, children=True)]:
+            raise StepFailed(
+                "a target is to be deleted, and others need it that are no targets",
+                where=min(doomed),
+                why=f"needed by {', '.join(needing)}",
+                hint="make them targets too",
+            )
+
     # ------------------------------------------------------------------------------------------ one resource
 
-    def _make(self, kind: ResourceType, old: Resource | None, wanted: Resource) -> Resource:
+    def _look(self, old: Resource) -> None:
+        there = _found(old)
+        now = attempt("reading", old, lambda: self._plugin.type(old.type).read(there))
+        if now is None:
+            self._stack.forget(old)
+            self._did(Verb.REFRESH, old)
+        elif changed := {*differing(there.inputs, now.inputs), *differing(there.outputs, now.outputs)}:
+            self._stack.swap(old, self._settled(old, now))
+            self._did(Verb.REFRESH, old, Diff(changed=tuple(sorted(changed))))
+
+    def _group(self, old: Resource | None, wanted: Resource) -> Resource:
+        """A component or the stack: only the state knows of it."""
         if old is None:
-            for begun in [operation for operation in self._pending if operation.resource.urn == wanted.urn]:
-                if diff(kind, begun.resource.inputs, wanted.inputs).replaces:
-                    self._undo(begun)
-            return self._create(kind, wanted, Verb.CREATE)
-        gap = diff(kind, old.inputs, wanted.inputs)
+            return self._arrive(Verb.CREATE, wanted, None)
+        if old.custom:
+            self._stack.swap(old, replace(old, delete=True))
+            return self._arrive(Verb.REPLACE, wanted, old, Diff(replaces=("provider",)))
+        gap = Diff(changed=differing(old.inputs, wanted.inputs))
+        return self._arrive(Verb.UPDATE if gap.changed else Verb.SAME, replace(wanted, outputs=old.outputs), old, gap)
+
+    def _make(self, old: Resource | None, stated: Resource, delete_first: bool | None) -> Resource:
+        kind = self._plugin.type(stated.type)
+        if stated.import_id and (old is None or stated.import_id != (old.import_id or old.id)):
+            old = self._import(kind, old, stated)
+            stated = replace(stated, import_id="")
+        wanted = stated
+        if old is not None and old.urn not in self._condemned:
+            wanted = ignoring(old, stated)
+        if faults := check(kind, plain(wanted.inputs)):
+            why = "; ".join(faults)
+            raise StepFailed(f"{wanted.type} {wanted.name} has inputs that cannot be", where=wanted.urn, why=why)
+        if old is None:
+            return self._create(kind, None, stated, Verb.CREATE)
+        if old.urn in self._condemned:
+            return self._create(kind, old, stated, Verb.REPLACE, Diff(replaces=self._condemned.pop(old.urn)))
+        gap = gap_between(kind, old, wanted.inputs, wanted.replace_on_changes)
+        if gap.replaces or old.pending_replacement:
+            return self._replace(kind, old, stated, gap, gap.delete_first if delete_first is None else delete_first)
         wanted = replace(wanted, id=old.id, outputs=old.outputs)
         if not gap.changed:
-            return self._arrive(Verb.SAME, wanted)
-        if not gap.replaces:
-            new = plain(wanted.inputs)
-            made = self._act(UPDATING, wanted, lambda: kind.update(_found(old), new, preview=self._preview))
-            return self._arrive(Verb.UPDATE, self._settled(wanted, made), changed=gap.changed)
-        if gap.delete_first:
-            self._delete(old, quietly=True)
-        else:
-            self._there[self._there.index(old)] = replace(old, delete=True)
-        fresh = replace(wanted, id="", outputs={})
-        return self._create(kind, fresh, Verb.REPLACE, changed=gap.changed, replaced_by=gap.replaces)
+            return old if old.urn in self._stack.here else self._arrive(Verb.SAME, wanted, old)
+        new = plain(wanted.inputs)
+        made = self._act(UPDATING, wanted, lambda: kind.update(_found(old), new, preview=self._preview))
+        return self._arrive(Verb.UPDATE, self._settled(wanted, made), old, gap)
 
     def _create(
-        self,
-        kind: ResourceType,
-        wanted: Resource,
-        verb: Verb,
-        changed: tuple[str, ...] = (),
-        replaced_by: tuple[str, ...] = (),
+        self, kind: ResourceType, old: Resource | None, wanted: Resource, verb: Verb, gap: Diff = _NONE
     ) -> Resource:
+        """`old`: the entry in whose place the new thing comes; what it names is deleted in the end, or was already."""
+        for begun in [begun for begun in self._stack.pending if begun.resource.urn == wanted.urn]:
+            other = diff(kind, begun.resource.inputs, wanted.inputs)
+            # Where two cannot exist side by side, the one that was begun is brought to these inputs.
+            if other.replaces or (other.changed and not kind.delete_first):
+                self._undo(begun)
         inputs = plain(wanted.inputs)
         made = self._act(CREATING, wanted, lambda: kind.create(wanted.urn, inputs, preview=self._preview))
-        return self._arrive(verb, self._settled(wanted, made), changed=changed, replaced_by=replaced_by)
+        if old is not None and not old.pending_replacement:
+            self._stack.swap(old, replace(old, delete=True))
+        return self._arrive(verb, self._settled(wanted, made), old, gap)
 
-    def _delete(self, resource: Resource, *, quietly: bool = False) -> None:
-        """Delete it and its entry. No line is shown for providers, nor for what a replacement left behind."""
-        if needing := [other.urn for other in self._there if resource.urn in other.dependencies]:
+    def _replace(self, kind: ResourceType, old: Resource, wanted: Resource, gap: Diff, delete_first: bool) -> Resource:
+        """A new thing in the place of the old. What the old one ignored counts: its program's own inputs are taken."""
+        if old.protect and wanted.protect:
+            raise protected(old, f"replaced ({', '.join(gap.replaces)} cannot be changed in place)")
+        if wanted.import_id or old.urn in self._stack.here:
             raise StepFailed(
-                "it must be deleted before its replacement is made, but others depend on it",
-                where=resource.urn,
-                why=f"needed by {', '.join(needing)}; the embedded engine does not replace dependents",
+                "what is imported cannot be replaced in the same step",
+                where=wanted.urn,
+                why=f"{', '.join(gap.replaces)} differ from what is there",
+                hint="write them as they are there, or take out import_",
             )
-        if _made_by_plugin(resource):
+        if delete_first:
+            old = self._make_way(old)
+        return self._create(kind, old, wanted, Verb.REPLACE, gap)
+
+    def _make_way(self, old: Resource) -> Resource:
+        """Delete it, and before it all that would have to be replaced with it. Its entry, which stays, says so."""
+        condemned: list[Resource] = []
+        replaced = {old.urn}
+        for other in self._stack.dependents([old.urn], children=False):
+            if _made_by_plugin(other) and (inputs := unsure(other, replaced)) is not None:
+                gap = gap_between(self._plugin.type(other.type), other, inputs, other.replace_on_changes)
+                if gap.replaces:
+                    condemned.append(other)
+                    replaced.add(other.urn)
+                    self._condemned[other.urn] = gap.replaces
+        for other in condemned:
+            if other.protect:
+                raise protected(other, f"replaced with {old.urn}")
+        for other in (*reversed(condemned), old):
+            emptied = self._empty(other, {other.urn for other in condemned})
+        return emptied
+
+    def _empty(self, old: Resource, doomed: Collection[str]) -> Resource:
+        if old.pending_replacement:
+            return old
+        self._let_go(old, doomed)
+        emptied = self._stack.swap(old, replace(old, pending_replacement=True))
+        self.save()
+        return emptied
+
+    def _import(self, kind: ResourceType, old: Resource | None, wanted: Resource) -> Resource:
+        """Take over what is there under that id. What it replaces is deleted in the end."""
+        there = Found(id=wanted.import_id, inputs={}, outputs={})
+        now = attempt("importing", wanted, lambda: kind.read(there))
+        if now is None:
+            raise StepFailed(f"there is no {wanted.type} to import with the id {wanted.import_id}", where=wanted.urn)
+        if old is not None:
+            self._stack.swap(old, replace(old, delete=True))
+        taken = replace(self._settled(wanted, now), inputs=marked(now.inputs, like=wanted.inputs))
+        return self._arrive(Verb.IMPORT, taken, old)
+
+    def _delete(self, resource: Resource, doomed: Collection[str]) -> None:
+        """Delete it and its entry. No line is shown for providers, nor for what a replacement left behind."""
+        if resource.protect and not resource.delete:
+            raise protected(resource, "deleted")
+        if not resource.pending_replacement:
+            self._let_go(resource, doomed)
+        self._stack.forget(resource)
+        self.save()
+        told = (Verb.REPLACE, Verb.IMPORT)
+        replaced = any(step.urn == resource.urn and step.operation in told for step in self.steps)
+        if not (replaced or is_provider(resource)):
+            self._did(Verb.DELETE, resource)
+
+    def _let_go(self, resource: Resource, doomed: Collection[str]) -> None:
+        """Delete the thing itself, unless it is to stay or goes with another that is deleted too."""
+        if _made_by_plugin(resource) and not resource.retain_on_delete and resource.deleted_with not in doomed:
             kind = self._plugin.type(resource.type)
             self._act(DELETING, resource, lambda: None if self._preview else kind.delete(_found(resource)))
-        self._forget(resource)
-        self.save()
-        replaced = any(step.urn == resource.urn and step.operation is Verb.REPLACE for step in self.steps)
-        if not (quietly or replaced or resource.type.startswith(PROVIDER_TYPE)):
-            self._did(Verb.DELETE, resource)
 
     def _undo(self, begun: Operation) -> None:
         """Delete what a cut-off create may have left. It stays pending until then, so that nothing is ever forgotten."""
         kind = self._plugin.type(begun.resource.type)
         if not self._preview:
-            _attempt(DELETING, begun.resource, lambda: kind.delete(_found(begun.resource)))
-        self._pending.remove(begun)
+            attempt(DELETING, begun.resource, lambda: kind.delete(_found(begun.resource)))
+        self._stack.settle(CREATING, begun.resource.urn)
         self.save()
         self._did(Verb.DELETE, begun.resource)
+
+    # ------------------------------------------------------------------------------------------ the smallest moves
 
     def _act(self, what: str, resource: Resource, act: Callable[[], T]) -> T:
         """Let the plugin act, with the operation written down first. A fault leaves it pending: its effect is not known.
@@ -207,51 +321,41 @@ class Deployment:
         On return it is pending no more, which the caller saves together with the outcome.
         """
         if not self._preview:
-            self._settle(resource.urn)
-            self._pending.append(Operation(kind=what, resource=resource))
+            self._stack.begin(what, resource)
             self.save()
-        done = _attempt(what, resource, act)
-        self._settle(resource.urn)
+        done = attempt(what, resource, act)
+        self._stack.settle(what, resource.urn)
         return done
 
-    def _settle(self, urn: str) -> None:
-        self._pending = [operation for operation in self._pending if operation.resource.urn != urn]
-
-    def _arrive(
-        self, verb: Verb, resource: Resource, changed: tuple[str, ...] = (), replaced_by: tuple[str, ...] = ()
-    ) -> Resource:
-        """The resource is as wanted: it moves from `_there` to `_here`."""
-        self._there = [other for other in self._there if other.delete or other.urn != resource.urn]
-        self._here[resource.urn] = resource
+    def _arrive(self, verb: Verb, resource: Resource, old: Resource | None, gap: Diff = _NONE) -> Resource:
+        """The resource is as wanted: it takes the place of `old`."""
+        resource = replace(resource, outputs=hidden(resource))
+        self._stack.arrive(resource, old)
         if verb is not Verb.SAME:
             self.save()
-        self._did(verb, resource, changed, replaced_by)
+        self._did(verb, resource, gap)
         return resource
 
-    def _did(
-        self, verb: Verb, resource: Resource, changed: tuple[str, ...] = (), replaced_by: tuple[str, ...] = ()
-    ) -> None:
+    def _did(self, verb: Verb, resource: Resource, gap: Diff = _NONE) -> None:
         step = Step(
             operation=verb,
             urn=resource.urn,
             type=resource.type,
             name=resource.name,
-            changed=changed,
-            replaced_by=replaced_by,
+            changed=gap.changed,
+            replaced_by=gap.replaces if verb is Verb.REPLACE else (),
         )
         self.steps.append(step)
         self._on_step(step)
 
     def _provider(self) -> str:
         """The package's default provider, which each resource names and which is itself in the state."""
-        goal = Goal(type=f"{PROVIDER_TYPE}{self._plugin.package}", name="default", custom=True)
-        urn = urn_of(goal, project=self._project, stack=self._stack)
-        provider = self._here.get(urn) or self._live(urn)
+        type_ = f"{PROVIDER_TYPE}{self._plugin.package}"
+        urn = self.names.urn(type_, "default")
+        provider = self._stack.here.get(urn) or self._stack.live(urn)
         if provider is None:
-            provider = Resource(urn=urn, type=goal.type, custom=True, id=str(uuid.uuid4()))
-        if provider in self._there:
-            self._there.remove(provider)
-        self._here[urn] = provider
+            provider = Resource(urn=urn, type=type_, custom=True, id=str(uuid.uuid4()))
+        self._stack.arrive(provider, provider)
         return f"{urn}::{provider.id}"
 
     def _settled(self, resource: Resource, found: Found) -> Resource:
@@ -267,53 +371,10 @@ class Deployment:
             ),
         )
 
-    def _live(self, urn: str) -> Resource | None:
-        return next((found for found in self._there if found.urn == urn and not found.delete), None)
-
-    def _forget(self, resource: Resource) -> None:
-        """Take it out of the state, and out of what others say they depend on."""
-        self._there.remove(resource)
-        self._there = [_without(other, resource.urn) for other in self._there]
-
-
-def _without(resource: Resource, urn: str) -> Resource:
-    if resource.urn == urn or urn not in resource.dependencies:
-        return resource
-    return replace(
-        resource,
-        dependencies=tuple(other for other in resource.dependencies if other != urn),
-        property_dependencies={
-            name: tuple(other for other in urns if other != urn)
-            for name, urns in resource.property_dependencies.items()
-        },
-    )
-
 
 def _made_by_plugin(resource: Resource) -> bool:
-    return resource.custom and not resource.type.startswith(PROVIDER_TYPE)
+    return resource.custom and not is_provider(resource)
 
 
 def _found(resource: Resource) -> Found:
     return Found(id=resource.id, inputs=plain(resource.inputs), outputs=plain(resource.outputs))
-
-
-def _attempt(what: str, resource: Resource, act: Callable[[], T]) -> T:
-    try:
-        return act()
-    except CrowdstackError as fault:
-        told, where, why, hint = fault.what, fault.where, fault.why, fault.hint
-        cause: Exception = fault
-    except OSError as fault:
-        told, where, why, hint = (
-            fault.strerror or str(fault),
-            fault.filename,
-            None,
-            "mend it and run the same command again",
-        )
-        cause = fault
-    raise StepFailed(
-        f"{what} {resource.type} {resource.name} failed: {told}",
-        where=str(where or resource.urn),
-        why=why,
-        hint=hint,
-    ) from cause

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from crowdstack.engine.checkpoint import Checkpoint, State
 from crowdstack.engine.deployment import Deployment
+from crowdstack.engine.names import Names
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.state_file import sealed, unsealed
@@ -39,26 +40,19 @@ class EmbeddedEngine:
         self._vault = Vault(key_file)
         self._plugin = plugin
 
-    def preview(self, program: Program) -> StackResult:
-        return self._walk(program, self._checkpoint().load(), save=None, on_step=_quietly)
+    def preview(self, program: Program, *, targets: Collection[str] = ()) -> StackResult:
+        return self._walk(program, self._checkpoint().load(), None, _quietly, targets)
 
-    def up(self, program: Program, on_step: OnStep = _quietly) -> StackResult:
+    def up(self, program: Program, on_step: OnStep = _quietly, *, targets: Collection[str] = ()) -> StackResult:
         with held(self._folder / "lock"):
             checkpoint = self._checkpoint()
-            return self._walk(program, checkpoint.load(), save=checkpoint.save, on_step=on_step)
+            return self._walk(program, checkpoint.load(), checkpoint.save, on_step, targets)
 
-    def destroy(self, on_step: OnStep = _quietly) -> StackResult:
-        if not self._folder.exists():
-            return StackResult(steps=())
-        with held(self._folder / "lock"):
-            checkpoint = self._checkpoint()
-            # Nothing is registered, so the names of project and stack are not asked for.
-            deployment = Deployment(
-                checkpoint.load(), self._plugin, project="", stack="", save=checkpoint.save, on_step=on_step
-            )
-            deployment.finish()
-            checkpoint.remove()
-            return StackResult(steps=tuple(deployment.steps))
+    def refresh(self, on_step: OnStep = _quietly, *, targets: Collection[str] = ()) -> StackResult:
+        return self._without_program(Deployment.refresh, on_step, targets)
+
+    def destroy(self, on_step: OnStep = _quietly, *, targets: Collection[str] = ()) -> StackResult:
+        return self._without_program(Deployment.finish, on_step, targets)
 
     def outputs(self) -> Mapping[str, Any] | None:
         outputs = self._checkpoint().load().outputs
@@ -92,17 +86,39 @@ class EmbeddedEngine:
         return Checkpoint(self._folder, self._vault)
 
     def _walk(
-        self, program: Program, state: State, *, save: Callable[[State], None] | None, on_step: OnStep
+        self,
+        program: Program,
+        state: State,
+        save: Callable[[State], None] | None,
+        on_step: OnStep,
+        targets: Collection[str],
     ) -> StackResult:
-        deployment = Deployment(
-            state, self._plugin, project=program.project, stack=program.stack, save=save, on_step=on_step
-        )
+        names = Names(program.project, program.stack)
+        deployment = Deployment(state, self._plugin, names=names, save=save, on_step=on_step, targets=targets)
         deployment.refresh()
         _run(program, deployment, preview=save is None)
         deployment.finish()
+        deployment.refuse_unknown_targets()
         outputs = deployment.state.outputs or {}
         known = {name: value for name, value in outputs.items() if not holds(value, Unknown)}
         return StackResult(steps=tuple(deployment.steps), outputs=plain(known))
+
+    def _without_program(
+        self, verb: Callable[[Deployment], None], on_step: OnStep, targets: Collection[str]
+    ) -> StackResult:
+        if not self._folder.exists():
+            return StackResult(steps=())
+        with held(self._folder / "lock"):
+            checkpoint = self._checkpoint()
+            names = Names("", "")  # nothing is registered, so they are not asked for
+            deployment = Deployment(
+                checkpoint.load(), self._plugin, names=names, save=checkpoint.save, on_step=on_step, targets=targets
+            )
+            verb(deployment)
+            if not (deployment.state.resources or deployment.state.pending):
+                checkpoint.remove()
+            deployment.refuse_unknown_targets()
+            return StackResult(steps=tuple(deployment.steps), outputs=plain(deployment.state.outputs or {}))
 
 
 def _run(program: Program, deployment: Deployment, *, preview: bool) -> None:

@@ -7,49 +7,43 @@ come one at a time in the program's order.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import grpc
-from google.protobuf import empty_pb2, struct_pb2
+from google.protobuf import empty_pb2
 from google.protobuf.message import Message
+from pulumi.runtime.proto import alias_pb2
 from pulumi.runtime.proto import resource_pb2 as wire
-from pulumi.runtime.rpc import UNKNOWN as UNKNOWN_TEXT
 
-from crowdstack.engine.deployment import Deployment, Goal
-from crowdstack.engine.values import OUTPUT, SECRET, SIGNATURE, UNKNOWN, Properties, SecretValue
-from crowdstack.errors import CrowdstackError, Refused
+from crowdstack.engine.checkpoint import PROVIDER_TYPE, Resource
+from crowdstack.engine.deployment import Deployment
+from crowdstack.engine.names import Alias
+from crowdstack.engine.options import seconds
+from crowdstack.engine.paths import parse
+from crowdstack.engine.structs import from_struct, to_struct
+from crowdstack.errors import CrowdstackError, Refused, StepFailed
 
 _log = logging.getLogger(__name__)
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 
 # What the SDK may rely on. Without output values it awaits inputs itself and sends what they came to.
-_FEATURES = ("secrets", "aliasSpecs")
+_FEATURES = ("secrets", "aliasSpecs", "deletedWith")
 
 # Options that this engine does not carry out, by field of the request. Refused, never ignored.
 _NOT_SERVED = {
-    "additionalSecretOutputs": "additional_secret_outputs",
-    "aliases": "aliases",
-    "aliasURNs": "aliases",
-    "customTimeouts": "custom_timeouts",
-    "deleteBeforeReplaceDefined": "delete_before_replace",
-    "deletedWith": "deleted_with",
     "envVarMappings": "env_var_mappings",
     "hideDiffs": "hide_diffs",
     "hooks": "hooks",
-    "ignoreChanges": "ignore_changes",
-    "importId": "import_",
     "packageRef": "a parameterized package",
     "pluginDownloadURL": "plugin_download_url",
-    "protect": "protect",
     "provider": "provider",
     "providers": "providers",
     "remote": "a component of a plugin",
-    "replaceOnChanges": "replace_on_changes",
     "replace_with": "replace_with",
     "replacement_trigger": "replacement_trigger",
-    "retainOnDelete": "retain_on_delete",
     "state_migrations": "state_migrations",
     "transforms": "transforms",
     "version": "version",
@@ -76,6 +70,7 @@ class Monitor:
     def __init__(self, deployment: Deployment, *, preview: bool) -> None:
         self._deployment = deployment
         self._preview = preview
+        self._registered: dict[str, Resource] = {}
         self.fault: BaseException | None = None
 
     def RegisterResource(self, request: wire.RegisterResourceRequest) -> wire.RegisterResourceResponse:
@@ -86,7 +81,11 @@ class Monitor:
 
     def GetDeploymentInfo(self, request: empty_pb2.Empty) -> wire.DeploymentInfo:
         """Asked by newer SDKs only; older ones ask for each feature by name."""
-        features = (wire.RESOURCE_MONITOR_FEATURE_SECRETS, wire.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS)
+        features = (
+            wire.RESOURCE_MONITOR_FEATURE_SECRETS,
+            wire.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
+            wire.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
+        )
         return wire.DeploymentInfo(supportedFeatures=features, dryRun=self._preview)
 
     def SupportsFeature(self, request: wire.SupportsFeatureRequest) -> wire.SupportsFeatureResponse:
@@ -121,9 +120,24 @@ class Monitor:
         for field, value in request.ListFields():
             if field.name in _NOT_SERVED and not (isinstance(value, Message) and not value.ListFields()):
                 _refuse(f"the resource option {_NOT_SERVED[field.name]} (of {request.type} {request.name})")
-        goal = Goal(
+        if request.type.startswith(PROVIDER_TYPE):
+            _refuse(f"explicit providers ({request.type} {request.name})")
+        resource = self._deployment.register(
+            self._wanted(request),
+            aliases=[_alias(alias) for alias in request.aliases] + [Alias(urn=urn) for urn in request.aliasURNs],
+            delete_first=request.deleteBeforeReplace if request.deleteBeforeReplaceDefined else None,
+        )
+        return wire.RegisterResourceResponse(urn=resource.urn, id=resource.id, object=to_struct(resource.outputs))
+
+    def _wanted(self, request: wire.RegisterResourceRequest) -> Resource:
+        """The resource as the program wants it. Three options count for its children too, unless they say otherwise."""
+        urn = self._deployment.names.urn(request.type, request.name, request.parent)
+        above = self._registered.get(request.parent, Resource(urn="", type="", custom=False))
+        own_retain = request.retainOnDelete if request.HasField("retainOnDelete") else None
+        own_protect = request.protect if request.HasField("protect") else None
+        wanted = Resource(
+            urn=urn,
             type=request.type,
-            name=request.name,
             custom=request.custom,
             parent=request.parent,
             inputs=from_struct(request.object),
@@ -131,9 +145,17 @@ class Monitor:
             property_dependencies={
                 name: tuple(sorted(found.urns)) for name, found in request.propertyDependencies.items() if found.urns
             },
+            protect=above.protect if own_protect is None else own_protect,
+            retain_on_delete=above.retain_on_delete if own_retain is None else own_retain,
+            deleted_with=request.deletedWith or above.deleted_with,
+            import_id=request.importId,
+            additional_secret_outputs=tuple(request.additionalSecretOutputs),
+            ignore_changes=_paths(request.ignoreChanges, "ignore_changes", urn),
+            replace_on_changes=_paths(request.replaceOnChanges, "replace_on_changes", urn),
+            custom_timeouts=_timeouts(request.customTimeouts, urn),
         )
-        resource = self._deployment.register(goal)
-        return wire.RegisterResourceResponse(urn=resource.urn, id=resource.id, object=to_struct(resource.outputs))
+        self._registered[urn] = wanted
+        return wanted
 
     def _register_outputs(self, request: wire.RegisterResourceOutputsRequest) -> empty_pb2.Empty:
         self._deployment.register_outputs(request.urn, from_struct(request.outputs))
@@ -159,55 +181,35 @@ def _refuse(what: str) -> NoReturn:
     )
 
 
-def from_struct(struct: struct_pb2.Struct) -> Properties:
-    """Properties as they cross the wire -> values. Whole numbers come back as int."""
-    return {name: _from_wire(value) for name, value in struct.fields.items()}
+def _alias(told: alias_pb2.Alias) -> Alias:
+    spec = told.spec
+    return Alias(
+        urn=told.urn,
+        type=spec.type,
+        name=spec.name,
+        parent=spec.parentUrn,
+        no_parent=spec.noParent,
+        project=spec.project,
+        stack=spec.stack,
+    )
 
 
-def to_struct(properties: Properties) -> struct_pb2.Struct:
-    struct = struct_pb2.Struct()
-    for name, value in properties.items():
-        struct.fields[name].CopyFrom(_to_wire(value))
-    return struct
+def _paths(told: Iterable[str], option: str, urn: str) -> tuple[str, ...]:
+    for path in told:
+        with _refusing(option, urn, "write it like size, tags.team or rules[0].port"):
+            parse(path)
+    return tuple(told)
 
 
-def _from_wire(value: struct_pb2.Value) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "number_value":
-        number = value.number_value
-        return int(number) if number.is_integer() else number
-    if kind == "string_value":
-        return UNKNOWN if value.string_value == UNKNOWN_TEXT else value.string_value
-    if kind == "bool_value":
-        return value.bool_value
-    if kind == "list_value":
-        return [_from_wire(item) for item in value.list_value.values]
-    if kind == "struct_value":
-        found = from_struct(value.struct_value)
-        match found.get(SIGNATURE):
-            case signature if signature == SECRET:
-                return SecretValue(found["value"])
-            case signature if signature == OUTPUT:
-                inner = found.get("value", UNKNOWN)
-                return SecretValue(inner) if found.get("secret") else inner
-        return found
-    return None
+def _timeouts(told: wire.RegisterResourceRequest.CustomTimeouts, urn: str) -> dict[str, float]:
+    """Kept in the state for Pulumi's own engine; what our plugin does ends by itself."""
+    with _refusing("custom_timeouts", urn, "write it like 90s or 1h30m"):
+        return {field.name: seconds(text) for field, text in told.ListFields()}
 
 
-def _to_wire(value: Any) -> struct_pb2.Value:
-    if value is UNKNOWN:
-        return struct_pb2.Value(string_value=UNKNOWN_TEXT)
-    if isinstance(value, SecretValue):
-        return _to_wire({SIGNATURE: SECRET, "value": value.value})
-    if isinstance(value, bool):
-        return struct_pb2.Value(bool_value=value)
-    if isinstance(value, int | float):
-        return struct_pb2.Value(number_value=value)
-    if isinstance(value, str):
-        return struct_pb2.Value(string_value=value)
-    if isinstance(value, dict):
-        return struct_pb2.Value(struct_value=to_struct(value))
-    if isinstance(value, list | tuple):
-        return struct_pb2.Value(list_value=struct_pb2.ListValue(values=[_to_wire(item) for item in value]))
-    assert value is None
-    return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
+@contextmanager
+def _refusing(option: str, urn: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as fault:
+        raise StepFailed(f"{option}: {fault}", where=urn, hint=hint) from fault

@@ -17,9 +17,9 @@ from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2_grpc
 from pulumi.runtime.proto import provider_pb2 as wire
 
-from crowdstack.engine.monitor import from_struct, to_struct
 from crowdstack.engine.plugin import Found, Plugin, ResourceType, check, diff
 from crowdstack.engine.schema import package_schema
+from crowdstack.engine.structs import from_struct, to_struct
 from crowdstack.engine.values import Properties, marked, plain
 from crowdstack.errors import CrowdstackError
 

@@ -16,12 +16,13 @@ from crowdstack.ports import OnStep, Operation, Step
 _OPERATIONS: Mapping[str, Operation] = {
     "same": Operation.SAME,
     "create": Operation.CREATE,
-    "import": Operation.CREATE,
+    "import": Operation.IMPORT,
     "update": Operation.UPDATE,
     "create-replacement": Operation.REPLACE,
-    "import-replacement": Operation.REPLACE,
+    "import-replacement": Operation.IMPORT,
     "delete": Operation.DELETE,
     "delete-replaced": Operation.DELETE,
+    "remove-pending-replace": Operation.DELETE,
     "refresh": Operation.REFRESH,
 }
 _DOING: Mapping[str, str] = {
@@ -49,17 +50,23 @@ class Story:
         self._taken_up = frozenset(taken_up)
         self.steps: list[Step] = []
         self.warnings: list[str] = []
+        self._replaced: set[str] = set()
+        self._looked_at: set[str] = set()
         self._failed: dict[str, str] = {}  # URN -> what was being done to it
         self._told: list[tuple[str, str]] = []  # (URN, message), errors only
 
     def hear(self, event: Mapping[str, Any]) -> None:
         if begun := event.get("resourcePreEvent"):
+            looks = begun["metadata"]["op"] == "refresh"
+            (self._looked_at.add if looks else self._looked_at.discard)(begun["metadata"]["urn"])
             # A component, and the stack itself, is there before its children and complete after them.
             metadata = begun["metadata"]
             if not _custom(metadata) and metadata["op"] not in ("delete", "refresh"):
                 self._did(metadata)
         elif done := event.get("resOutputsEvent"):
             metadata = done["metadata"]
+            if metadata["urn"] in self._looked_at:  # `pulumi refresh` tells what it came to: same, update, delete
+                metadata = {**metadata, "op": "refresh"}
             if _custom(metadata) or metadata["op"] in ("delete", "refresh"):
                 self._did(metadata)
         elif failed := event.get("resOpFailedEvent"):
@@ -97,8 +104,10 @@ class Story:
             changed = _seen_changed(metadata)
             if not changed and metadata.get("new"):
                 return
-        if metadata["op"] == "delete-replaced" and self._replaces(urn):
-            return  # the line of the replacement has said it
+        if operation in (Operation.REPLACE, Operation.IMPORT):  # under another name too, if it had one
+            self._replaced |= {urn, (metadata.get("old") or {}).get("urn", urn)}
+        if metadata["op"] == "delete-replaced" and (urn in self._replaced or not metadata["old"].get("delete")):
+            return  # the line of the replacement has said it, or will once the new one is there
         if urn in self._taken_up and operation in (Operation.SAME, Operation.UPDATE, Operation.REPLACE):
             operation, changed = Operation.CREATE, ()
         type_, name = _type_and_name(urn)
@@ -107,14 +116,11 @@ class Story:
             urn=urn,
             type=type_,
             name=name,
-            changed=() if operation is Operation.SAME else changed,
+            changed=() if operation in (Operation.SAME, Operation.IMPORT) else changed,
             replaced_by=tuple(sorted(metadata.get("keys") or ())) if operation is Operation.REPLACE else (),
         )
         self.steps.append(step)
         self._on_step(step)
-
-    def _replaces(self, urn: str) -> bool:
-        return any(step.urn == urn and step.operation is Operation.REPLACE for step in self.steps)
 
 
 def _custom(metadata: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pulumi
 import pytest
 
 from crowdstack.engine.embedded import EmbeddedEngine
-from crowdstack.errors import LockHeld, Refused, StepFailed
+from crowdstack.errors import LockHeld, Refused, StateMismatch, StepFailed
 from crowdstack.ports import Program, Step
 from tests.engine.world import TOKEN, Box, Thing, World, program, told
 
@@ -85,23 +86,31 @@ def test_what_cannot_change_is_replaced(tmp_path: Path, delete_first: bool) -> N
     assert done.steps == foreseen.steps
     assert told(done) == ["replace first shape"]
     assert done.steps[-1].replaced_by == ("shape",)
-    assert world.kind.asked == (["delete", "create first"] if delete_first else ["create first", "delete"])
+    assert world.kind.asked == (["delete first", "create first"] if delete_first else ["create first", "delete first"])
     assert [thing["inputs"]["shape"] for thing in world.kind.things().values()] == ["square"]
     assert told(world.up(shaped("square"))) == []
 
 
-def test_what_others_depend_on_is_not_deleted_under_them(tmp_path: Path) -> None:
+def test_what_must_go_first_takes_with_it_only_what_cannot_change(tmp_path: Path) -> None:
     def body(shape: str) -> Callable[[], None]:
         def run() -> None:
-            Thing("second", colour="blue", parts={"of": Thing("first", colour="red", shape=shape).password})
+            first = Thing("first", colour="red", shape=shape)
+            Thing("painted", colour="blue", parts={"of": first.password})
+            cast = Thing("cast", colour="blue", shape=first.password)
+            Thing("recast", colour="blue", shape=cast.password)
 
         return run
 
     world = World(tmp_path, delete_first=True)
     world.up(body("round"))
-    with pytest.raises(StepFailed, match="others depend on it"):
-        world.up(body("square"))
-    assert world.things()["first"]["shape"] == "round"
+    world.kind.asked.clear()
+    foreseen = world.preview(body("square"))
+    done = world.up(body("square"))
+    assert told(done) == ["replace first shape", "update painted parts", "replace cast", "replace recast"]
+    assert done.steps == foreseen.steps
+    assert world.kind.asked[:3] == ["delete recast", "delete cast", "delete first"]
+    assert sorted(world.things()) == ["cast", "first", "painted", "recast"]
+    assert told(world.up(body("square"))) == []
 
 
 def test_what_the_program_no_longer_names_is_deleted_dependents_first(world: World) -> None:
@@ -285,15 +294,6 @@ def _ignore(_: object) -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"protect": True}, "protect"),
-        ({"ignore_changes": ["colour"]}, "ignore_changes"),
-        ({"retain_on_delete": True}, "retain_on_delete"),
-        ({"delete_before_replace": True}, "delete_before_replace"),
-        ({"aliases": [pulumi.Alias(name="old")]}, "aliases"),
-        ({"import_": "some-id"}, "import_"),
-        ({"replace_on_changes": ["colour"]}, "replace_on_changes"),
-        ({"additional_secret_outputs": ["size"]}, "additional_secret_outputs"),
-        ({"custom_timeouts": pulumi.CustomTimeouts(create="5m")}, "custom_timeouts"),
         ({"plugin_download_url": "https://example.org"}, "plugin_download_url"),
         ({"version": "1.2.3"}, "version"),
     ],
@@ -313,6 +313,40 @@ def test_cloud_packages_are_refused_with_the_engine_that_serves_them(world: Worl
     with pytest.raises(Refused, match="does not serve aws:s3/bucket:Bucket") as refused:
         world.preview(body)
     assert "Pulumi's own engine" in str(refused.value)
+
+
+def test_explicit_providers_are_refused(world: World) -> None:
+    def body() -> None:
+        mine = pulumi.ProviderResource("crowdstack", "mine", {})
+        Thing("first", colour="red", opts=pulumi.ResourceOptions(provider=mine))
+
+    with pytest.raises(Refused, match="does not serve explicit providers"):
+        world.preview(body)
+
+
+@pytest.mark.parametrize("field", ["external", "taint", "initErrors", "viewOf", "resourceHooks"])
+def test_a_state_that_holds_what_is_not_served_is_refused(world: World, field: str) -> None:
+    world.up(one_thing)
+    state = world.state()
+    state["deployment"]["resources"][-1][field] = ["something"]
+    world.state_file.write_text(json.dumps(state))
+    with pytest.raises(StateMismatch, match="cannot carry on") as refused:
+        world.up(one_thing)
+    assert "Pulumi's own engine" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"custom_timeouts": pulumi.CustomTimeouts(create="soon")}, "custom_timeouts: 'soon' is no duration"),
+        ({"ignore_changes": ["parts["]}, "ignore_changes: 'parts\\[' is no path"),
+        ({"replace_on_changes": [".colour"]}, "replace_on_changes: '.colour' is no path"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_with_its_place(world: World, options: dict[str, object], fault: str) -> None:
+    with pytest.raises(StepFailed, match=fault) as failed:
+        world.preview(lambda: _ignore(Thing("first", colour="red", opts=pulumi.ResourceOptions(**options))))
+    assert str(failed.value.where).endswith("::first")
 
 
 def test_functions_of_plugins_are_refused(world: World) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import secrets
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,9 @@ class ThingType:
     """Things have a colour (may change), a shape (makes a new one) and a password of their own (secret).
 
     `asked` tells what the engine asked for; a thing whose colour is in `broken` cannot be made; one whose colour is in
-    `cut_off` is made, and then the program is interrupted.
+    `cut_off` is made, and then the program is interrupted. What must hold across processes lies beside the folder: `calls`
+    (what was done, in order), `broken` (colours that cannot be made), `stuck` (colours that cannot be deleted).
+    Ids and passwords follow from the URN and how many things it had, so that two worlds can be compared.
     """
 
     folder: Path
@@ -34,7 +37,7 @@ class ThingType:
     broken: set[str] = field(default_factory=set)
     cut_off: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
-    token: ClassVar[str] = TOKEN
+    token: str = TOKEN
     inputs: ClassVar[Mapping[str, Input]] = {
         "colour": Input(type=str, about="its colour"),
         "shape": Input(type=str, about="its shape", required=False, replaces=True),
@@ -50,14 +53,14 @@ class ThingType:
     def create(self, urn: str, inputs: Properties, *, preview: bool) -> Found:
         if preview:
             return Found(id="", inputs=inputs, outputs={**inputs, "password": UNKNOWN, "size": UNKNOWN})
-        self.asked.append(f"create {urn.split('::')[-1]}")
-        if inputs["colour"] in self.broken:
-            raise Refused(f"no {inputs['colour']} paint left", hint="buy some")
-        # Found again by URN and what it cannot change: an old thing that is being replaced is another one.
+        self.asked.append(f"create {_name(urn)}")
+        self._refuse(inputs, "broken")
+        # What an earlier call for this URN had begun. Where two may stand side by side, only the same inputs tell it apart.
+        same = ("shape",) if self.delete_first else ("colour", "shape", "parts")
         for path, thing in self.things().items():
-            if (thing["urn"], thing["inputs"].get("shape")) == (urn, inputs.get("shape")):
-                return self._keep(path, urn, inputs, thing["password"])
-        made = self._keep(self.folder / secrets.token_hex(8), urn, inputs, secrets.token_hex(8))
+            if thing["urn"] == urn and all(thing["inputs"].get(name) == inputs.get(name) for name in same):
+                return self._keep("create", path, urn, inputs)
+        made = self._keep("create", self._new(urn), urn, inputs)
         if inputs["colour"] in self.cut_off:
             raise KeyboardInterrupt
         return made
@@ -68,42 +71,79 @@ class ThingType:
 
     def update(self, there: Found, inputs: Properties, *, preview: bool) -> Found:
         if preview:
-            return Found(id=there.id, inputs=inputs, outputs={**there.outputs, **inputs})
+            colour = inputs["colour"]
+            size = UNKNOWN if colour is UNKNOWN else len(colour)
+            return Found(
+                id=there.id, inputs=inputs, outputs={**inputs, "password": there.outputs["password"], "size": size}
+            )
         thing = self.things()[self.folder / there.id]
-        self.asked.append(f"update {thing['urn'].split('::')[-1]}")
-        if inputs["colour"] in self.broken:
-            raise Refused(f"no {inputs['colour']} paint left", hint="buy some")
-        return self._keep(self.folder / there.id, thing["urn"], inputs, thing["password"])
+        self.asked.append(f"update {_name(thing['urn'])}")
+        self._refuse(inputs, "broken")
+        return self._keep("update", self.folder / there.id, thing["urn"], inputs)
 
     def delete(self, there: Found) -> None:
-        self.asked.append("delete")
         for path, thing in self.things().items():
             if path.name == there.id or (not there.id and thing["inputs"] == there.inputs):
+                self.asked.append(f"delete {_name(thing['urn'])}")
+                self._refuse(thing["inputs"], "stuck")
                 path.unlink()
+                self._note("delete", path.name, thing["urn"])
+
+    def beside(self, what: str) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.{what}")
+
+    def calls(self) -> list[dict[str, str]]:
+        try:
+            return [json.loads(line) for line in (self.beside("calls")).read_text().splitlines()]
+        except FileNotFoundError:
+            return []
 
     def things(self) -> dict[Path, dict[str, Any]]:
         return {path: json.loads(path.read_bytes()) for path in sorted(self.folder.glob("[0-9a-f]*"))}
 
-    def _keep(self, path: Path, urn: str, inputs: Properties, password: str) -> Found:
-        thing = {"urn": urn, "inputs": inputs, "password": password}
+    def _refuse(self, inputs: Properties, list_: str) -> None:
+        listed = self.beside(list_)
+        if inputs["colour"] in self.broken or (listed.exists() and inputs["colour"] in listed.read_text().split()):
+            raise Refused(f"no {inputs['colour']} paint left", hint="buy some")
+
+    def _new(self, urn: str) -> Path:
+        made = sum(call["verb"] == "create" and call["urn"] == urn for call in self.calls())
+        return self.folder / f"{hashlib.sha256(urn.encode()).hexdigest()[:12]}{made:04x}"
+
+    def _keep(self, verb: str, path: Path, urn: str, inputs: Properties) -> Found:
+        thing = {"urn": urn, "inputs": inputs}
         write_private(path, json.dumps(thing).encode())
+        self._note(verb, path.name, urn)
         return self._found(path, thing)
 
+    def _note(self, verb: str, id_: str, urn: str) -> None:
+        line = json.dumps({"verb": verb, "id": id_, "urn": urn}) + "\n"
+        fd = os.open(self.beside("calls"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(fd, line.encode())
+        os.close(fd)
+
     def _found(self, path: Path, thing: Mapping[str, Any]) -> Found:
-        outputs = {**thing["inputs"], "password": thing["password"], "size": len(thing["inputs"]["colour"])}
+        password = hashlib.sha256(path.name.encode()).hexdigest()[:16]
+        outputs = {**thing["inputs"], "password": password, "size": len(thing["inputs"]["colour"])}
         return Found(id=path.name, inputs=thing["inputs"], outputs=outputs)
 
 
+def _name(urn: str) -> str:
+    return urn.split("::")[-1]
+
+
 class Thing(pulumi.CustomResource):
-    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None, **properties: Any) -> None:
-        super().__init__(TOKEN, name, {**properties, "password": None, "size": None}, opts)
+    def __init__(
+        self, name: str, opts: pulumi.ResourceOptions | None = None, token: str = TOKEN, **properties: Any
+    ) -> None:
+        super().__init__(token, name, {**properties, "password": None, "size": None}, opts)
 
 
 class Box(pulumi.ComponentResource):
     """A component: holds a thing."""
 
-    def __init__(self, name: str, **properties: Any) -> None:
-        super().__init__("crowdstack:test:Box", name)
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None, **properties: Any) -> None:
+        super().__init__("crowdstack:test:Box", name, None, opts)
         self.thing = Thing(f"{name}-thing", opts=pulumi.ResourceOptions(parent=self), **properties)
         self.register_outputs({"size": self.thing.size})
 

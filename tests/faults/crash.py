@@ -13,27 +13,37 @@ from collections.abc import Callable
 from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["pulumi", "tests.faults.crash", "tests.engine.runs", "tests.engine.world"])
+_context.set_forkserver_preload(
+    ["pulumi", "tests.faults.crash", "tests.engine.runs", "tests.engine.world", "tests.engine.conformance.programs"]
+)
 _CALLS = ((os, "open"), (os, "write"), (os, "fsync"), (os, "replace"), (os, "unlink"), (subprocess, "Popen"))
+# Those that change what others see: between two of them a crash leaves the same disk, but for files that nobody reads.
+_VISIBLE = ((os, "replace"), (os, "unlink"))
 
 
-def run(work: Callable[..., object], *arguments: object, die_at: int | None = None, within_s: float = 60) -> bool:
+def run(
+    work: Callable[..., object],
+    *arguments: object,
+    die_at: int | None = None,
+    visible: bool = False,
+    within_s: float = 60,
+) -> bool:
     """Whether it was killed; False when it ended before the n-th call. AssertionError when it failed by itself."""
-    return _run(work, arguments, die_at, within_s)[0]
+    return _run(work, arguments, die_at, visible, within_s)[0]
 
 
-def calls(work: Callable[..., object], *arguments: object, within_s: float = 60) -> int:
+def calls(work: Callable[..., object], *arguments: object, visible: bool = False, within_s: float = 60) -> int:
     """How many calls there are to be killed at."""
-    killed, count = _run(work, arguments, None, within_s)
+    killed, count = _run(work, arguments, None, visible, within_s)
     assert not killed
     return count
 
 
 def _run(
-    work: Callable[..., object], arguments: tuple[object, ...], die_at: int | None, within_s: float
+    work: Callable[..., object], arguments: tuple[object, ...], die_at: int | None, visible: bool, within_s: float
 ) -> tuple[bool, int]:
     made = _context.Value("i", 0, lock=False)
-    child = _context.Process(target=_main, args=(work, arguments, die_at, made))
+    child = _context.Process(target=_main, args=(work, arguments, die_at, visible, made))
     child.start()
     child.join(within_s)
     assert child.exitcode in (0, -signal.SIGKILL), f"ended with {child.exitcode}"
@@ -42,7 +52,9 @@ def _run(
     return killed, made.value
 
 
-def _main(work: Callable[..., object], arguments: tuple[object, ...], die_at: int | None, made: Any) -> None:
+def _main(
+    work: Callable[..., object], arguments: tuple[object, ...], die_at: int | None, visible: bool, made: Any
+) -> None:
     def counted(real: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
             made.value += 1
@@ -52,6 +64,6 @@ def _main(work: Callable[..., object], arguments: tuple[object, ...], die_at: in
 
         return call
 
-    for module, name in _CALLS:
+    for module, name in _VISIBLE if visible else _CALLS:
         setattr(module, name, counted(getattr(module, name)))
     work(*arguments)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pulumi
 import pytest
 
+from tests.engine.conformance.adapter import Adapted
+from tests.engine.conformance.moves import Case, Outside
+from tests.engine.conformance.ours import Ours
+from tests.engine.conformance.outcome import canonical
+from tests.engine.conformance.programs import CASES
 from tests.engine.runs import Site, servers
-from tests.engine.world import Box, Thing, World, told
+from tests.engine.world import Box, Thing, ThingType, World, told
 from tests.faults import crash
+from tests.pulumi.tools import pulumi_cli
 from tests.size import FULL
+from tests.stories.stage import wait_until
 
 SEED = 7
 pytestmark = pytest.mark.timeout(3600 if FULL else 120)
@@ -112,6 +124,115 @@ def test_killed_at_every_write_of_up_destroy_leaves_nothing(tmp_path: Path) -> N
         crash.run(up_first, root, die_at=at)
         assert not crash.run(destroy, root)
         gone(root)
+
+
+# ------------------------------------------------------------------------------------------------ every program
+
+
+def one_move(root: Path, name: str, number: int) -> None:
+    [case] = [case for case in CASES if case.name == name]
+    try:
+        Ours(root).move(case.moves[number])
+    except AssertionError as fault:  # a target that is gone by now is told, after the rest was done
+        if "no resource has the name of this target" not in str(fault):
+            raise
+
+
+def killable(case: Case) -> list[int]:
+    """Moves that an engine makes and that come to an end."""
+    return [number for number, move in enumerate(case.moves) if not (isinstance(move, Outside) or move.fails)]
+
+
+def stands(root: Path) -> object:
+    """State and world, whatever ids things have: a create that is begun again may use another."""
+    ours = Ours(root)
+    state = ours.deployment()
+    ids = {path.name: f"{thing['urn']} {json.dumps(thing['inputs'])}" for path, thing in ours.kind.things().items()}
+    entries = canonical(state["resources"])
+    for (
+        entry
+    ) in entries:  # kept by every run that still names it, not by the one that took the thing over and changed it
+        entry.pop("importID", None)
+    text = json.dumps(entries, sort_keys=True)
+    secrets = {hashlib.sha256(id_.encode()).hexdigest()[:16]: f"password of {urn}" for id_, urn in ids.items()}
+    for random_, named in {**ids, **secrets}.items():
+        text = text.replace(random_, json.dumps(named)[1:-1])
+    assert len([entry for entry in state["resources"] if entry.get("id") in ids]) == len(
+        [entry for entry in state["resources"] if "Thing" in entry["type"] or "Statue" in entry["type"]]
+    ), "the state names things that are there"
+    return text, sorted(ids.values()), state.get("pending_operations", [])
+
+
+def kills() -> list[tuple[str, int]]:
+    """The moves to be killed in: all in full size, else a seeded sample."""
+    every = [(case.name, number) for case in CASES for number in killable(case)]
+    return every if FULL else random.Random(SEED).sample(every, 12)
+
+
+@pytest.mark.parametrize(("name", "number"), kills())
+def test_a_program_of_the_conformance_suite_is_killed_at_every_write(tmp_path: Path, name: str, number: int) -> None:
+    """The same command again ends where it would have ended: one thing per resource, nothing pending."""
+    [case] = [case for case in CASES if case.name == name]
+    prepared, scratch = tmp_path / "prepared", tmp_path / "scratch"
+    for move in case.moves[:number]:
+        Ours(prepared).move(move)
+    Ours(prepared)
+    count = crash.calls(one_move, fresh(prepared, scratch), name, number, visible=True)
+    whole = stands(scratch)
+    points = range(1, count + 1)
+    for at in points if FULL else random.Random(SEED).sample(points, min(3, count)):
+        root = fresh(prepared, scratch)
+        assert crash.run(one_move, root, name, number, die_at=at, visible=True)
+        assert not crash.run(one_move, root, name, number)
+        assert stands(root) == whole, f"killed at {at} of {count}"
+
+
+# ------------------------------------------------------------------------------------------------ the real engine
+
+
+def whole_runs() -> list[tuple[str, int]]:
+    """The last `up` or `destroy` of programs in which nothing fails and all is meant."""
+    found = [
+        (case.name, max(killable(case)))
+        for case in CASES
+        if not any(getattr(move, "fails", "") or getattr(move, "targets", ()) for move in case.moves)
+    ]
+    return found if FULL else random.Random(SEED).sample(found, 2)
+
+
+@pytest.mark.pulumi
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("name", "number"), whole_runs())
+def test_the_real_engine_is_killed_at_a_seeded_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    """The command, or the CLI under it, is killed; the same command again ends as if nothing had happened."""
+    monkeypatch.setenv("PATH", f"{pulumi_cli().parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    dice = random.Random(f"{SEED} {name}")
+    [case] = [case for case in CASES if case.name == name]
+    adapted, ours = Adapted(tmp_path / "real"), Ours(tmp_path / "ours")
+    for move in case.moves[:number]:
+        adapted.move(move)
+        ours.move(move)
+    ours.move(case.moves[number])
+    command = [sys.executable, "-m", "tests.engine.conformance.adapter", str(adapted.root), name, str(number)]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with suppress(subprocess.TimeoutExpired):
+        first.wait(dice.uniform(0.3, 4))
+    victims = [first.pid] if dice.random() < 0.5 else [pid for pid in adapted.processes() if pid != first.pid]
+    for pid in victims:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    first.wait(60)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert again.returncode == 0, again.stderr
+
+    def things(kind: ThingType) -> list[str]:
+        return sorted(json.dumps(thing["inputs"], sort_keys=True) for thing in kind.things().values())
+
+    assert things(adapted.kind) == things(ours.kind)
+    wait_until(lambda: adapted.processes() == [], within_s=10, what="all processes to end")
 
 
 # ------------------------------------------------------------------------------------------------ the real server

@@ -63,6 +63,24 @@ def test_each_change_is_told_as_the_embedded_engine_tells_it(real: RealWorld, tm
     assert (real.things(), real.engine.outputs(), real.engine.destroy().steps) == ([], None, ())
 
 
+def test_refresh_takes_in_what_changed_outside_and_changes_nothing_itself(real: RealWorld, tmp_path: Path) -> None:
+    assert real.engine.refresh().steps == (), "a stack that never was has nothing to look at"
+    embedded = World(tmp_path / "embedded")
+    for world in (embedded, real):
+        world.up(things())  # type: ignore[attr-defined]
+        for path, thing in world.kind.things().items():  # type: ignore[attr-defined]
+            if thing["urn"].endswith("::first"):
+                path.write_text(path.read_text().replace('"red"', '"pink"'))
+            if thing["urn"].endswith("::second"):
+                path.unlink()
+    there = real.kind.things()
+    seen = real.engine.refresh()
+    assert sorted(told(seen)) == ["refresh first colour size", "refresh second"]
+    assert sorted(map(str, seen.steps)) == sorted(map(str, embedded.engine.refresh().steps))
+    assert real.kind.things() == there
+    assert told(real.engine.refresh()) == []
+
+
 def test_looking_makes_nothing(real: RealWorld) -> None:
     before = sorted(real.root.rglob("*"))
     assert real.engine.outputs() is None

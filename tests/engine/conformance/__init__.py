@@ -1,0 +1,4 @@
+"""The same small programs on both engines, Pulumi's own and the embedded one: every difference is a fault or has its reason.
+
+`programs` -> `moves` (what is done to a stack) -> `ours`, `real` (who does it) -> `outcome` (what is compared)
+"""
