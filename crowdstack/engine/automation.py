@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from crowdstack.engine import pulumi_state as states
-from crowdstack.engine.lock import held
 from crowdstack.engine.outputs import Outputs
 from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.plugin import Plugin
@@ -29,6 +28,7 @@ from crowdstack.engine.pulumi_faults import error_of, owners
 from crowdstack.engine.secrets import Vault
 from crowdstack.errors import Busy, CrowdstackError, StateMismatch, StepFailed
 from crowdstack.folder import private_folder, write_private
+from crowdstack.lock import held
 from crowdstack.ports import OnStep, Program, StackResult, Step
 
 _log = logging.getLogger(__name__)
