@@ -23,12 +23,12 @@ demo: .venv/base  ## a small run with simulated workers, then a link to try your
 test: .venv/dev  ## every test in its reduced size
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST_ARGS)
 
-check: .venv/dev  ## the gate: format, lint, types, import contracts, tests without the slow stories
+check: .venv/dev  ## the gate: format, lint, types, import contracts, tests without slow stories, browser and Pulumi CLI
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not story and not browser" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not story and not browser and not pulumi" $(PYTEST_ARGS)
 
 fix: .venv/dev
 	$(BIN)/ruff format .

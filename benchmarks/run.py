@@ -13,6 +13,7 @@ QUICK = {
     "store.py": ["--units", "3000"],
     "cli.py": ["--runs", "2"],
     "whole.py": ["--items", "40"],
+    "engines.py": ["--runs", "2"],
 }
 
 

@@ -6,7 +6,7 @@ Use cases over ports; `wiring` hands in the adapters. Killed anywhere and called
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -15,19 +15,20 @@ from typing import Any
 
 from crowdstack.errors import StateMismatch
 from crowdstack.folder import Folder, open_private, private_folder, write_private
-from crowdstack.model import EndedVisit, Item, Money, Run, RunId, RunState, TaskName, UnitCounts, VisitCounts
+from crowdstack.lock import held as held_lock
+from crowdstack.model import EndedVisit, Item, Money, Run, RunId, RunState, TaskName, UnitCounts, VisitCounts, WorkerId
 from crowdstack.plan.cost import Cost, check_budget, cost
 from crowdstack.plan.decide import Observed, RestState, target_met
 from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
 from crowdstack.plan.forecast import Line, fold, forecast, journaled
 from crowdstack.ports import Clock, Engine, OnStep, Operation, Program, Provider, Rehearsal, Step, Store
-from crowdstack.spec import Bundle, Spec, build_bundle, held, kept, load_items
+from crowdstack.spec import Bundle, Edits, Spec, build_bundle, held, kept, load_items
 from crowdstack.wire.stack import StackInputs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What `up` would do: steps of the engine, changes at the crowd, what people may cost."""
+    """What `up` would do: edits of the live run's spec, steps of the engine, changes at the crowd, what people may cost."""
 
     task: TaskName
     run: RunId  # the run that is, or that would be opened
@@ -36,12 +37,14 @@ class Preview:
     lines: tuple[Line, ...]
     cost: Cost
     target_met: bool
+    basis: str  # what the task's runs went by then (Store.basis)
+    edits: tuple[str, ...] = ()  # `field (old -> new)`, in force at once
     notes: tuple[str, ...] = ()
     never_changes: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
-        return bool(self.steps or self.lines)
+        return bool(self.steps or self.lines or self.edits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +62,14 @@ class Status:
     server_healthy: bool
     loop_running: bool
     loop_note: str | None
-    links: tuple[str, ...]
+    links: Mapping[WorkerId, str]
     spend: Money
     exposure: Money
     cap: Money | None
     budget: Money | None
     quarantined: int
     workers: int
+    labels: Mapping[str, str]
     started_at: datetime | None
     rate_per_min: float | None = None
     disk_low: bool = False  # the server gives out no unit until there is room (Limits.disk_reserve)
@@ -180,10 +184,17 @@ class Deployment:
         """What `up` would do now. Changes nothing. OverBudget when the run must not be started."""
         return self._preview(*self._held(wanted), fresh=fresh)
 
-    def _preview(self, wanted: Wanted, waiting: tuple[str, ...], *, fresh: bool) -> Preview:
+    def _preview(self, wanted: Wanted, edits: Edits, *, fresh: bool) -> Preview:
+        basis = self._store.basis(wanted.spec.name)
         stands = self._store.rehearse(**wanted.arguments(fresh=fresh, now=self._clock.now()))
+        if stands.new and self._folder.run(stands.run).led:
+            raise StateMismatch(
+                f"the store knows nothing of {stands.run}, and its inbox is here: this is an older store",
+                where=str(self._folder.run(stands.run).inbox),
+                hint="put the newer store back, or `crowdstack restore` its last backup",
+            )
         desired = wanted.desired(stands.run)
-        ended = () if stands.new else tuple(self._store.ended_visits(stands.run, limit=10_000))
+        ended = () if stands.new else self._ended(stands.run, desired)
         observed = self._observe(desired, stands, ended)
         met = target_met(desired, stands.units)
         told = Preview(
@@ -194,7 +205,9 @@ class Deployment:
             lines=(),
             cost=cost(desired, observed),
             target_met=met,
-            notes=tuple(f"takes effect with the next run: {path}" for path in waiting),
+            basis=basis,
+            edits=edits.now,
+            notes=tuple(f"takes effect with the next run: {edit}" for edit in edits.next_run),
             never_changes=(f"metadata.name: {desired.task} (another name is another task)",) if stands.new else (),
         )
         if met and stands.new:
@@ -204,10 +217,24 @@ class Deployment:
         changes = tuple(step for step in steps if step.operation is not Operation.SAME)
         return replace(told, steps=changes, lines=forecast(desired, observed))
 
-    def up(self, wanted: Wanted, *, fresh: bool = False, on_step: OnStep = ignore) -> Run | None:
-        """Blobs, the run, the stack: durable one after the other. None when the target is met and nothing is up."""
-        wanted, waiting = self._held(wanted)
-        plan = self._preview(wanted, waiting, fresh=fresh)
+    def up(
+        self, wanted: Wanted, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = ignore
+    ) -> Run | None:
+        """Blobs, the run, the stack: durable one after the other. None when the target is met and nothing is up.
+
+        `seen`: the preview that was said yes to. StateMismatch, and nothing is changed, when it does not hold any more;
+        LockHeld while another `up` is at it.
+        """
+        with held_lock(self._folder.up_lock(wanted.spec.name)):
+            return self._up(wanted, seen, fresh=fresh, on_step=on_step)
+
+    def _up(self, wanted: Wanted, seen: Preview | None, *, fresh: bool, on_step: OnStep) -> Run | None:
+        wanted, edits = self._held(wanted)
+        plan = self._preview(wanted, edits, fresh=fresh)
+        if seen is not None and (plan.basis != seen.basis or plan.cost.cap > seen.cost.cap):
+            raise StateMismatch(
+                f"{plan.task} was changed since it was previewed", hint="the same command shows it anew"
+            )
         if plan.target_met and plan.new_run:
             return None
         stage(self._folder, wanted.bundle)
@@ -260,7 +287,7 @@ class Deployment:
         server_healthy: bool,
         loop_running: bool,
         disk_low: bool,
-        links: tuple[str, ...],
+        links: Mapping[WorkerId, str],
     ) -> Status:
         """How the run stands, by the store; what only the machine knows is handed in."""
         desired = Desired.from_settings(run.settings["desired"], run=run.id)
@@ -288,16 +315,17 @@ class Deployment:
             budget=desired.budget,
             quarantined=self._store.quarantined(run.id),
             workers=visits.active,
+            labels=run.settings["spec"]["metadata"].get("labels") or {},
             started_at=run.opened_at,
         )
 
-    def _held(self, wanted: Wanted) -> tuple[Wanted, tuple[str, ...]]:
-        """What of `wanted` may hold for the live run, and the fields that wait for the next one."""
+    def _held(self, wanted: Wanted) -> tuple[Wanted, Edits]:
+        """What of `wanted` may hold for the live run, and how it differs from what the run goes by."""
         run = self._store.live_run(wanted.spec.name)
         if run is None:
-            return wanted, ()
-        spec, waiting = held(wanted.spec, run.settings["spec"])
-        return (read(spec) if waiting else wanted), waiting
+            return wanted, Edits()
+        spec, edits = held(wanted.spec, run.settings["spec"])
+        return (read(spec) if edits.next_run else wanted), edits
 
     def _observe(self, desired: Desired, stands: Rehearsal, ended: tuple[EndedVisit, ...] = ()) -> Observed:
         gross = self._provider.gross(desired.reward)
@@ -313,6 +341,10 @@ class Deployment:
             ended=ended,
             drained=not stands.new and self._store.drained(stands.run),
         )
+
+    def _ended(self, run: RunId, desired: Desired) -> tuple[EndedVisit, ...]:
+        """Visits that can be settled now, or more than anybody reads."""
+        return tuple(self._store.ended_visits(run, 10_000, judged=desired.count is Count.APPROVED))
 
 
 def stage(folder: Folder, bundle: Bundle) -> None:
@@ -354,13 +386,14 @@ def absent(task: TaskName) -> Status:
         server_healthy=False,
         loop_running=False,
         loop_note=None,
-        links=(),
+        links={},
         spend=nothing,
         exposure=nothing,
         cap=None,
         budget=None,
         quarantined=0,
         workers=0,
+        labels={},
         started_at=None,
     )
 

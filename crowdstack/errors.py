@@ -123,6 +123,10 @@ class StateMismatch(CrowdstackError):
     exit_code = 10
 
 
+class StoreMoved(StateMismatch):
+    """The store's file was taken away while it was open: whoever has it open must end."""
+
+
 class Gap(StateMismatch):
     """An event came out of order: resume from the cursor."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,11 @@ class RunFolder:
         return self.root / "reconcile.log"
 
     @property
+    def led(self) -> bool:
+        """A reconciler has taken events from its inbox, and the inbox is still here: a store knows this run."""
+        return self.inbox.exists() and self.loop_log.exists()
+
+    @property
     def crowd(self) -> Path:
         """The mock crowd's own folder: its configuration, wallet, journal, log."""
         return self.root / "crowd"
@@ -91,29 +97,40 @@ class Folder:
         """The mock provider's own database: studies, charged visits, wallet."""
         return self.root / "mock.db"
 
+    @property
+    def backups(self) -> Path:
+        return self.root / "backups"
+
     def backup(self, run: str) -> Path:
-        """The store as it was before the run was taken down."""
-        return self.root / "backups" / f"{run}.db"
+        """The store a while ago while the run is live; afterwards as it was before the run was taken down."""
+        return self.backups / f"{run}.db"
 
     def stack(self, task: str) -> Path:
         """Folder of the engine's checkpoint, its lock and backup for one task."""
         return self.root / "stacks" / task
 
+    def up_lock(self, task: str) -> Path:
+        """Held by the one `up` of a task that changes it."""
+        return self.root / f"up.{task}.lock"
+
     def run(self, run: str) -> RunFolder:
         return RunFolder(self.root / "runs" / run)
 
+    def runs(self) -> list[RunFolder]:
+        """Of all runs that were ever up here."""
+        return [RunFolder(path) for path in sorted(self.root.glob("runs/*")) if path.is_dir()]
+
 
 def private_folder(path: Path) -> Path:
-    """Make `path` (and parents) a folder of ours, 0700. Refused if it, or the folder it is in, is a link, or if it belongs
-    to somebody else."""
+    """Make `path` (and parents) a folder of ours, 0700, whose name is on disk on return. Refused if it, or the folder it is
+    in, is a link, or if it belongs to somebody else."""
     for folder in (path.parent, path):
         _refuse_link(folder)
     missing = [p for p in (path, *path.parents) if not p.exists()]
     for folder in reversed(missing):
-        try:
+        with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
+        sync_folder(folder.parent)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise Refused(f"{path} is not a plain folder", hint="move it away")
@@ -152,6 +169,14 @@ def _refuse_link(path: Path) -> None:
     """Whoever planted it would choose what we read or write."""
     if path.is_symlink():
         raise Refused(f"{path} is a link", hint="move it away")
+
+
+def read_bytes(path: Path) -> bytes:
+    """What is in it; nothing when it is not there."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def write_private(path: Path, data: bytes) -> None:

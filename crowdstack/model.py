@@ -21,8 +21,14 @@ AssignmentId = NewType("AssignmentId", str)  # random, 128 bit, base64url
 WorkerId = NewType("WorkerId", str)
 StudyKey = NewType("StudyKey", str)  # ours, chosen before the provider's listing exists
 
+
 _EXPONENTS = {"JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "ISK": 0, "BHD": 3, "KWD": 3, "TND": 3}  # ISO 4217; others have 2
 _MONEY = re.compile(r"(?P<sign>-?)(?P<whole>\d{1,12})(?:\.(?P<part>\d+))? (?P<currency>[A-Z]{3})")
+
+
+def bot_id(number: int) -> WorkerId:
+    """The worker id of a simulated crowd's bot, counted from 1: specs may name it, the crowd plays it."""
+    return WorkerId(f"bot-{number:04d}")
 
 
 @dataclass(frozen=True, slots=True, order=False)

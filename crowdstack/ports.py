@@ -145,8 +145,8 @@ class Crowd(Protocol):
     def stop(self) -> None:
         """Ask it to end and wait until its process is gone."""
 
-    def links(self) -> Sequence[str]:
-        """Signed links for people (human crowd; empty for simulated ones)."""
+    def links(self) -> Mapping[WorkerId, str]:
+        """The signed link of each person who is invited (human crowd; empty for simulated ones)."""
 
 
 # ---------------------------------------------------------------------------------------------------- control
@@ -204,6 +204,9 @@ class Control(Protocol):
 
     async def release(self, seq: int) -> None:
         """Events up to `seq` are in a backup of the store: the server may delete them."""
+
+    def lease_left_s(self) -> float:
+        """For how long nobody else can lead this run, a time of sleep included; 0 without a connection."""
 
     async def close(self) -> None: ...
 
@@ -324,6 +327,9 @@ class Store(Protocol):
     ) -> Rehearsal:
         """What `open_run` with the same arguments would give; nothing is kept."""
 
+    def basis(self, task: TaskName) -> str:
+        """What `rehearse` goes by, as a digest: another one once a run was opened, changed or closed."""
+
     def want(self, run: RunId, state: RunState, now: datetime, *, drain_now: bool = False) -> None: ...
     def drain_now(self, run: RunId) -> bool: ...
     def set_reached(self, run: RunId, state: RunState, now: datetime) -> None: ...
@@ -366,8 +372,9 @@ class Store(Protocol):
     def mark_offered(self, run: RunId, units: Sequence[UnitOffer], dropped: Sequence[UnitId] = ()) -> None: ...
 
     # visits and money
-    def ended_visits(self, run: RunId, limit: int) -> list[EndedVisit]:
-        """Visits that left with submissions and are neither paid nor rejected, oldest first."""
+    def ended_visits(self, run: RunId, limit: int, *, judged: bool = False) -> list[EndedVisit]:
+        """Visits that left with submissions and are neither paid nor rejected, oldest first. `judged`: only those none
+        of whose submissions waits for a verdict."""
 
     def exposure(self, task: TaskName, currency: str) -> Money:
         """E of the task."""

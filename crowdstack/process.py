@@ -5,6 +5,8 @@ Used by the engine's plugin (task server), `deploy` (reconciler) and the mock pr
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
 import subprocess
@@ -34,6 +36,14 @@ class ProcessId:
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> ProcessId:
         return cls(pid=int(str(data["pid"])), boot=str(data["boot"]), start=str(data["start"]))
+
+
+def written(path: Path) -> ProcessId | None:
+    """Who wrote its identity into `path`. None when nobody did, or when it cannot be understood: then nobody is known."""
+    try:
+        return ProcessId.from_json(json.loads(path.read_bytes()))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def boot_id() -> str:
@@ -165,6 +175,17 @@ def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path, hold: S
     _children.append(child)
     identity = identify(child.pid)
     return identity or ProcessId(pid=child.pid, boot=boot_id(), start="gone")
+
+
+def start_log(*, names: bool = False) -> None:
+    """The log of a process of a run, on stderr: its times are UTC, as those of the store are. `names`: of the loggers too."""
+    words = logging.Formatter(
+        f"%(asctime)s.%(msecs)03dZ %(levelname)s {'%(name)s ' if names else ''}%(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
+    words.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(words)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 _children: list[subprocess.Popen[bytes]] = []  # kept so that Popen's destructor does not warn; polled by `reap`

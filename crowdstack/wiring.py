@@ -12,9 +12,10 @@ import logging
 import os
 import runpy
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from crowdstack import assets, deploy, process, tokens
 from crowdstack.deploy import Preview, Status
@@ -31,18 +32,17 @@ from crowdstack.engine.chosen import PULUMI, Choice, ChosenEngine
 from crowdstack.engine.detached import DetachedLauncher, prove
 from crowdstack.engine.embedded import EmbeddedEngine
 from crowdstack.engine.inside import InProcessLauncher
-from crowdstack.engine.launcher import reachable
+from crowdstack.engine.launcher import reachable, read_config
 from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.stack_state import StackState
 from crowdstack.engine.types import crowdstack_plugin
-from crowdstack.errors import Busy, LockHeld, NotFound, Refused, TimedOut, UsageError
+from crowdstack.errors import Busy, LockHeld, NotFound, Refused, StateMismatch, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
-from crowdstack.model import Money, Run, RunId, RunState, TaskName
+from crowdstack.model import Money, Run, RunId, RunState, TaskName, WorkerId
 from crowdstack.plan.desired import Desired
 from crowdstack.plan.forecast import Line
 from crowdstack.ports import Engine, OnStep, Program, Step, Store
-from crowdstack.process import ProcessId
 from crowdstack.providers.mock import MockProvider
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
@@ -125,7 +125,7 @@ class Project:
 
     @cached_property
     def store(self) -> Store:
-        if not self.folder.store.exists():
+        if not _has_store(self.folder):
             raise NotFound(f"task {self.task} was never up", where=str(self.folder.root), hint="crowdstack up SPEC")
         return open_store(self.folder)
 
@@ -173,7 +173,7 @@ class Project:
 
     def preview(self, *, fresh: bool = False) -> Preview:
         wanted = self._wanted
-        if self.folder.store.exists():
+        if _has_store(self.folder):
             return self.deployment.preview(wanted, fresh=fresh)
         # Nothing is there yet, and looking must not make it so: rehearse in a folder that goes away.
         with tempfile.TemporaryDirectory(prefix="crowdstack-") as room:
@@ -192,18 +192,22 @@ class Project:
         wanted = self._wanted
         if staged:
             deploy.stage(self.folder, wanted.bundle)
-        if self.folder.store.exists():
+        if _has_store(self.folder):
             return self.deployment.stack(wanted)
         with tempfile.TemporaryDirectory(prefix="crowdstack-") as room:
             with closing(self._rehearsal(Path(room).resolve())) as other:
                 return other.deployment.stack(wanted)
 
-    def up(self, *, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
-        """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do."""
+    def up(self, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
+        """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do.
+
+        `seen`: the preview that this is to keep (deploy.Deployment.up).
+        """
         wanted = self._wanted
+        _has_store(self.folder)
         open_store(self.folder).close()
         self._remember_engine()
-        run = self.deployment.up(wanted, fresh=fresh, on_step=on_step)
+        run = self.deployment.up(wanted, seen=seen, fresh=fresh, on_step=on_step)
         if run is not None:
             self.start_loop()
         return run
@@ -217,7 +221,7 @@ class Project:
             project=PROJECT,
             stack=self.task,
             passphrase=self.folder.passphrase,
-            backups=self.folder.root / "backups",
+            backups=self.folder.backups,
         )
 
     def import_state(self, data: bytes, *, where: str) -> str:
@@ -227,7 +231,7 @@ class Project:
             live = self.run if self.run is not None and self.run.closed_at is None else None
             if live is not None:
                 return None if run == live.id else f"it is of {run or 'no run'}, and {live.id} is up"
-            over = self.folder.store.exists() and run in [found.id for found in self.store.runs(self.task)]
+            over = _has_store(self.folder) and run in [found.id for found in self.store.runs(self.task)]
             return f"{run} is over" if over else None
 
         return str(self.stack_state.import_(data, where=where, wish=self._wish, allowed=allowed))
@@ -297,6 +301,16 @@ class Project:
         tail = folder.loop_log.read_text(errors="replace")[-1000:]
         raise Refused("the reconciler ended at its start", where=str(folder.loop_log), why=tail.strip())
 
+    def settle(self) -> dict[str, str]:
+        """After verdicts: pay or reject the visits of runs that are over. What the provider refused: key -> why."""
+        from crowdstack.reconcile.settle import settle
+
+        refused: dict[str, str] = {}
+        for run in self.store.runs(self.task):
+            if run.closed_at is not None and self.store.visit_counts(run.id).left:
+                refused |= settle(run, store=self.store, provider=self.provider, clock=self.clock)
+        return refused
+
     # ------------------------------------------------------------------------------------------ looking
 
     def status(self) -> Status:
@@ -316,10 +330,10 @@ class Project:
             links=self.links(),
         )
 
-    def links(self) -> tuple[str, ...]:
+    def links(self) -> Mapping[WorkerId, str]:
         """For people; none unless the crowd is human and the stack is up."""
         run, server = self.run, self.server()
-        return tuple(open_crowd(self.folder, run, server).links()) if run and server else ()
+        return open_crowd(self.folder, run, server).links() if run and server else {}
 
     def history(self) -> tuple[tuple[Step, ...], tuple[Line, ...]]:
         """What happened to the last run, folded as `preview` folds what would."""
@@ -358,7 +372,7 @@ class Project:
     @property
     def run(self) -> Run | None:
         """The live run, else the last one."""
-        if not self.folder.store.exists():
+        if not _has_store(self.folder):
             return None
         return self.store.live_run(self.task) or next(reversed(self.store.runs(self.task)), None)
 
@@ -369,7 +383,15 @@ class Project:
         return run
 
     def server(self) -> Server | None:
-        """Where the stack's server is, and its keys; None when there is no stack."""
+        """Where the stack's server is, and its keys; None when there is none.
+
+        One on this machine is told by its own settings, so that nobody who looks at it needs the engine's state.
+        """
+        run = self.run
+        here = None if run is None else read_config(self.folder.run(run.id))
+        if here is not None:
+            dial = f"http://{reachable(here.host)}:{here.port}"
+            return Server(run=here.run, origin=here.origin, dial=dial, keys=dict(here.keys))
         outputs = self.engine.outputs()
         if not outputs or "keys" not in outputs:
             return None
@@ -407,6 +429,9 @@ def wished(engine: str | None, backend: str | None) -> Choice | None:
         return None
     if backend is not None and engine not in (None, PULUMI):
         raise UsageError(f"{backend} is a backend of the engine pulumi, not of {engine}", hint="--engine pulumi")
+    if backend is not None and backend.startswith("file://"):  # the CLI would look for it from another folder
+        path, _, query = backend.removeprefix("file://").partition("?")
+        backend = Path(unquote(path)).expanduser().resolve().as_uri() + (f"?{query}" if query else "")
     secrets = os.environ.get(SECRETS_VARIABLE, "passphrase")
     return Choice(engine=PULUMI, backend=backend, secrets=secrets) if engine != "embedded" else Choice()
 
@@ -455,14 +480,18 @@ def stack_program(inputs: StackInputs) -> Program:
 
 
 class CrowdOfStack:
-    """ports.Crowd of a run: there once its stack has a server to come to, and nobody before."""
+    """ports.Crowd of a run: there once its stack has a server to come to, and nobody before. `settings`: the run's as they
+    are now; `find` is asked again when they have changed."""
 
-    def __init__(self, find: Callable[[], MockCrowd | None]) -> None:
-        self._find = find
+    def __init__(self, find: Callable[[], MockCrowd | None], settings: Callable[[], object]) -> None:
+        self._find, self._settings = find, settings
         self._found: MockCrowd | None = None
+        self._found_for: object = None
 
     def _crowd(self) -> MockCrowd | None:
-        self._found = self._found or self._find()
+        now = self._settings()
+        if self._found is None or now != self._found_for:
+            self._found, self._found_for = self._find(), now
         return self._found
 
     def ensure(self) -> None:
@@ -477,9 +506,9 @@ class CrowdOfStack:
         if (crowd := self._crowd()) is not None:
             crowd.stop()
 
-    def links(self) -> Sequence[str]:
+    def links(self) -> Mapping[WorkerId, str]:
         crowd = self._crowd()
-        return () if crowd is None else crowd.links()
+        return {} if crowd is None else crowd.links()
 
 
 # ---------------------------------------------------------------------------------------------------- the reconciler
@@ -487,7 +516,7 @@ class CrowdOfStack:
 
 def reconcile(state: Path, run_id: str) -> int:
     """Body of the detached reconciler: returns once the run is destroyed."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    process.start_log()
     folder = Folder(state.resolve())
     with closing(open_store(folder)) as store:
         task = store.run(RunId(run_id)).task
@@ -525,7 +554,7 @@ def _keep_so(project: Project, run_id: RunId) -> None:
         store=store,
         control_factory=control,
         provider=project.provider,
-        crowd=CrowdOfStack(crowd),
+        crowd=CrowdOfStack(crowd, lambda: store.run(run_id).settings),
         revive=lambda: deployment.bring_up(store.run(run_id)),
         tear_down=lambda: deployment.take_down(run),
         backup=str(folder.backup(run_id)),
@@ -588,38 +617,68 @@ class InsideProject(Project):
 def stacks(state: Path) -> list[TaskName]:
     """Tasks of a folder that have a live run."""
     folder = Folder(state)
-    if not folder.store.exists():
+    if not _has_store(folder):
         return []
     with closing(open_store(folder)) as store:
         return [task for task in store.tasks() if store.live_run(task) is not None]
+
+
+def restore(state: Path) -> tuple[Path, Path | None]:
+    """Put the last backup in the place of a store that is lost or broken, for all tasks of a folder; which one, and
+    where the old store is kept. Reconcilers that have it open are ended first: `up` starts them again."""
+    from crowdstack.store import backups
+
+    folder = Folder(state.resolve())
+    if not folder.backups.is_dir():
+        raise NotFound(
+            "there is no backup to put back", where=str(folder.backups), hint="name the spec, or its folder with -C"
+        )
+    for identity in folder.root.glob("runs/*/reconcile.process.json"):
+        loop = process.written(identity)
+        if loop and process.send_signal(loop, signal.SIGTERM) and not process.wait_gone(loop, START_S):
+            raise TimedOut(f"the reconciler does not end (process {loop.pid})", where=str(identity.parent))
+    return backups.restore(folder.store, folder.backups)
 
 
 def _only_task(state: Path, stack: str | None) -> TaskName:
     """The task that a command without a spec means."""
     folder = Folder(state)
     known: list[TaskName] = []
-    if folder.store.exists():
+    if _has_store(folder):
         with closing(open_store(folder)) as store:
             known = store.tasks()
     if stack is not None:
         if stack not in known:
-            raise NotFound(f"no stack {stack} in {state}", hint=f"there is: {', '.join(known) or 'none'}")
+            raise NotFound(
+                f"no stack {stack} in {state}", hint=f"there is: {', '.join(known)}" if known else "crowdstack up"
+            )
         return TaskName(stack)
     live = stacks(state)
     candidates = live if live else known
     if not candidates:
-        raise NotFound(f"nothing is up in {state}", hint="name the spec, or the folder with -C")
+        raise NotFound(f"nothing is up in {state}", hint="crowdstack up; or name another spec, or its folder with -C")
     if len(candidates) > 1:
         raise UsageError(f"several stacks are here: {', '.join(candidates)}", hint="choose one with -s")
     return candidates[0]
 
 
+def _has_store(folder: Folder) -> bool:
+    """StateMismatch when it had one and that is gone: a new one would take the run's files for somebody else's."""
+    if folder.store.exists():
+        return True
+    if any(folder.backups.glob("*.db")) or any(run.led for run in folder.runs()):
+        raise StateMismatch(
+            "the store is gone, and runs that it knew are here",
+            where=str(folder.store),
+            hint="put it back, or `crowdstack restore` its last backup; a live run then goes on",
+        )
+    return False
+
+
 def _runs(path: Path) -> bool:
     """Whether the process that wrote who it is into `path` lives."""
-    try:
-        return process.alive(ProcessId.from_json(json.loads(path.read_bytes())))
-    except FileNotFoundError:
-        return False
+    found = process.written(path)
+    return found is not None and process.alive(found)
 
 
 def _healthy(server_config: Path) -> bool:

@@ -171,6 +171,8 @@ def doctor(session: Session, spec: Path | None, form: str) -> int:
       crowdstack doctor
       crowdstack doctor task.yaml -o json
     """
+    if spec is not None and not spec.exists():
+        raise errors.NotFound(f"there is no spec {spec}", hint="give its path, or leave it out")
     findings = [python_version(), sqlite_version(), descriptors(), free_port()]
     try:
         with session.project(spec) as project:

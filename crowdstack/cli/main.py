@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import importlib
 import os
 import resource
@@ -40,6 +41,7 @@ HOMES = {
     "engine": "engine_commands",
     "state": "state_commands",
     "doctor": "doctor_command",
+    "restore": "restore_command",
     "reconcile": "reconcile_command",
 }
 ALIASES = {"plan": "preview", "ps": "status", "down": "destroy"}
@@ -58,6 +60,21 @@ EXIT_CODES = {
     10: "the state is not as expected: changes under `--expect-no-changes`, drift, a stale version",
     141: "whoever read the output closed it (as `head` does)",
     255: "a bug in crowdstack",
+}
+
+# What the operating system refuses without naming a path: no room, too many files, a folder that is gone.
+_OUTSIDE = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+}  # fmt: skip
+_HINTS = {
+    errno.EACCES: "use a folder of yours (-C, --state), or let this user in",
+    errno.EPERM: "use a folder of yours (-C, --state), or let this user in",
+    errno.EROFS: "use a folder that can be written (-C, --state)",
+    errno.ENOENT: "see whether its folder is there and takes files",
+    errno.ENOSPC: "free some space, then the same command again",
+    errno.EDQUOT: "free some space, then the same command again",
+    errno.EMFILE: "ulimit -n 4096, then the same command again",
 }
 
 
@@ -159,14 +176,28 @@ def _call(arguments: Sequence[str] | None, session: Session) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _failed(errors.Cancelled("cancelled"), session)
     except click.UsageError as fault:
+        if isinstance(fault, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # of newer versions of click
+            say(fault.format_message())
+            return errors.UsageError.exit_code
         where = fault.ctx.command_path if fault.ctx else "crowdstack"
         return _failed(errors.UsageError(fault.format_message(), hint=f"{where} --help"), session)
     except click.ClickException as fault:
         return _failed(errors.UsageError(fault.format_message()), session)
     except BrokenPipeError:
         raise
-    except Exception as fault:  # the edge of the program: whatever comes here is a bug of ours
-        return _bug(fault, session)
+    except Exception as fault:  # the edge of the program: what is not the system's no is a bug of ours
+        refused = _refused_by_system(fault)
+        return _bug(fault, session) if refused is None else _failed(refused, session)
+
+
+def _refused_by_system(fault: Exception) -> errors.Refused | None:
+    """What the operating system refused, in our words. None for a fault of ours: a bad descriptor, or no OSError at all."""
+    if not isinstance(fault, OSError) or (fault.filename is None and fault.errno not in _OUTSIDE):
+        return None
+    path = fault.filename2 or fault.filename
+    where = os.fsdecode(path) if isinstance(path, (str, bytes)) else None
+    hint = _HINTS.get(fault.errno or 0, "mend it and run the same command again")
+    return errors.Refused(f"the operating system says: {fault.strerror or fault}", where=where, hint=hint)
 
 
 def _failed(fault: errors.CrowdstackError, session: Session) -> int:

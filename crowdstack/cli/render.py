@@ -137,12 +137,13 @@ def step(change: Step) -> str:
 
 
 def preview(plan: Preview) -> str:
-    """The whole preview as text: resources, crowd, what can never be changed later, totals."""
+    """The whole preview as text: edits, resources, crowd, what can never be changed later, totals."""
     steps = [step(change) for change in plan.steps if change.operation is not Operation.SAME]
     crowd = [safe_text(f"{line.sign:<2} {line.text}") for line in plan.lines]
     head = f"{plan.task}: run {plan.run}" + (" (new)" if plan.new_run else "")
     parts = [
         safe_text(head),
+        _section("Spec", [f"~  {safe_text(edit)}" for edit in plan.edits]),
         _section("Stack", steps or ["=  no change"]),
         _section("Crowd", crowd or ["=  no change"]),
         _section("Can never be changed later", [f"!  {safe_text(text)}" for text in plan.never_changes]),
@@ -160,7 +161,7 @@ def totals(plan: Preview) -> str:
     """The last line: how many changes, and what people may cost in all."""
     if plan.target_met and not plan.changes:
         return "The target is already met: nothing to do."
-    signs = [SIGNS[change.operation] for change in plan.steps] + [line.sign for line in plan.lines]
+    signs = [sign for _, sign, _ in preview_records(plan)]
     counted = ", ".join(
         f"{signs.count(sign)} to {verb}"
         for sign, verb in (("+", "create"), ("~", "change"), ("+-", "replace"), ("-", "delete"))
@@ -182,8 +183,9 @@ def preview_data(plan: Preview) -> dict[str, Any]:
 
 def preview_records(plan: Preview) -> list[tuple[str, str, str]]:
     """(part, sign, text) of every line: what ndjson and Markdown print."""
+    edits = [("spec", "~", edit) for edit in plan.edits]
     steps = [("stack", SIGNS[s.operation], step(s)[3:]) for s in plan.steps if s.operation is not Operation.SAME]
-    return steps + [("crowd", line.sign, line.text) for line in plan.lines]
+    return edits + steps + [("crowd", line.sign, line.text) for line in plan.lines]
 
 
 # ---------------------------------------------------------------------------------------------------- status
@@ -203,7 +205,8 @@ def status_data(now: Status) -> dict[str, Any]:
         "rate_per_min": now.rate_per_min,
         "server": {"url": now.server_url, "healthy": now.server_healthy},
         "loop": {"running": now.loop_running, "note": now.loop_note},
-        "links": list(now.links),
+        "links": list(now.links.values()),
+        "labels": plain(now.labels),
         "spend": plain(now.spend),
         "exposure": plain(now.exposure),
         "cap": plain(now.cap),
@@ -214,15 +217,19 @@ def status_data(now: Status) -> dict[str, Any]:
     }
 
 
-def status_rows(now: Status) -> list[tuple[str, str]]:
-    """The same for people: one fact a line, each with what to do where something is wrong."""
+def status_rows(now: Status, *, links: bool = False) -> list[tuple[str, str]]:
+    """The same for people: one fact a line, each with what to do where something is wrong.
+
+    Whoever has a link is that worker: whole they stand here only when they are asked for (`links`).
+    """
     units = now.units
     counts = [f"{getattr(units, name)} {name}" for name in ("open", "assigned", "submitted", "approved")]
     counts += [f"{getattr(units, name)} {name}" for name in ("excluded", "rejected", "surplus") if getattr(units, name)]
     spend = str(now.spend) if now.exposure == now.spend else f"{now.spend}, at most {now.exposure} with what is open"
     rows = [
         ("task", now.task),
-        ("run", now.run or "none"),
+        ("run", now.run or "none; `crowdstack up` begins one"),
+        *([("labels", ", ".join(f"{name}={text}" for name, text in now.labels.items()))] if now.labels else []),
         ("state", now.state),
         ("done", f"{now.done} of {now.target}"),
         ("units", f"{units.total}: {', '.join(counts)}"),
@@ -243,15 +250,18 @@ def status_rows(now: Status) -> list[tuple[str, str]]:
         rows.append(("disk", "nearly full: no unit is given out until there is room; answers are still taken"))
     if now.quarantined:
         rows.append(("quarantine", f"{now.quarantined} events could not be read; they are kept: crowdstack doctor"))
-    return rows + [("link", link) for link in now.links]
+    if links:
+        return rows + [("link", f"{person}: {link}") for person, link in now.links.items()]
+    return rows + ([("links", f"{len(now.links)} for people: crowdstack status --links")] if now.links else [])
 
 
-def status(now: Status, form: str) -> str:
+def status(now: Status, form: str, *, links: bool = False) -> str:
+    """JSON has the links in any case: scripts are promised them."""
     if form == "json":
         return to_json(status_data(now))
     if form == "ndjson":
         return to_json(status_data(now), indent=None)
-    rows = status_rows(now)
+    rows = status_rows(now, links=links)
     if form == "md":
         return markdown_table(["fact", "value"], rows)
     return "\n".join(f"{name:<10}  {safe_text(value)}" for name, value in rows)
@@ -277,9 +287,7 @@ def leaving(there: Status, *, now: bool) -> str:
     kept = f"=  the store: answers of {there.done} units done, {there.spend} spent (a backup is made first)"
     unjudged = there.units.submitted + there.units.approved - there.done  # none where every submission counts
     if unjudged:
-        gone.append(
-            f"!  {unjudged} units wait for a verdict, and afterwards nobody is paid for them: `crowdstack units ls`"
-        )
+        gone.append(f"!  {unjudged} units wait for a verdict; given later, it still pays: `crowdstack units ls`")
     return "\n".join(
         [
             safe_text(f"{there.task}: run {there.run} is {there.state}; {people}"),

@@ -57,7 +57,7 @@ fresh_option = click.option("--fresh", is_flag=True, help="Answers of earlier ru
 @pass_session
 def preview(
     session: Session,
-    spec: Path | None,
+    spec: Path,
     overlays: tuple[Path, ...],
     sets: tuple[str, ...],
     fresh: bool,
@@ -65,7 +65,7 @@ def preview(
     expect_no_changes: bool,
     detailed_exitcode: bool,
 ) -> int:
-    """Show what `up` would change and what it may cost. Changes nothing. (Also: plan)
+    """Show what `up` of SPEC (default: task.yaml) would change and what it may cost. Changes nothing. (Also: plan)
 
     \b
     Example:
@@ -108,7 +108,7 @@ def _preview_as(plan: Preview, form: str) -> str:
 def up(
     ctx: click.Context,
     session: Session,
-    spec: Path | None,
+    spec: Path,
     overlays: tuple[Path, ...],
     sets: tuple[str, ...],
     yes: bool,
@@ -118,7 +118,7 @@ def up(
     open_link: bool,
     timeout: float | None,
 ) -> None:
-    """Make it so: show the preview, ask, deploy, watch until the target is met and all is taken down again.
+    """Make SPEC (default: task.yaml) so: show the preview, ask, deploy, watch until the target is met and all is down again.
 
     The same command again goes on with what is there. Ctrl-C lets go and the run goes on by itself.
 
@@ -138,12 +138,12 @@ def up(
         if plan.changes:
             confirm("Bring it up?", yes=yes)
         with Interrupts(DETACHING) as interrupts:
-            project.up(fresh=fresh, on_step=_tell)
+            project.up(seen=plan, fresh=fresh, on_step=_tell)
             links = project.links()
-            for link in links:
-                say(f"link for a person: {render.safe_text(link)}")
+            for person, link in links.items():
+                say(render.safe_text(f"link for {person}: {link}"))
             if open_link and links:
-                click.launch(links[0])
+                click.launch(next(iter(links.values())))
             until = (lambda now: now.server_healthy or _over(now)) if detach else _over
             now = watch(project, interrupts, until, deadline=deadline, color=color)
             if now.state in GONE:
@@ -202,18 +202,22 @@ def _next_export(task: str, spec: Path | None) -> str:
 
 @click.command()
 @spec_argument
+@click.option("--links", is_flag=True, help="Print the links for people too. Whoever has one is that worker.")
 @output_option(*render.FORMATS)
 @pass_session
-def status(session: Session, spec: Path | None, form: str) -> None:
+def status(session: Session, spec: Path | None, links: bool, form: str) -> None:
     """Show how far the run is, what runs and what was spent. (Also: ps)
+
+    JSON always holds the links for people.
 
     \b
     Example:
       crowdstack status
+      crowdstack status --links
       crowdstack status task.yaml -o json
     """
     with session.project(spec) as project:
-        out(render.status(project.status(), form))
+        out(render.status(project.status(), form, links=links))
 
 
 @click.command()
@@ -234,7 +238,14 @@ def logs(session: Session, what: tuple[str, ...], following: bool, count: int) -
     parts = [word for word in what if word in ("server", "loop", "crowd")]
     specs = [Path(word) for word in what if word not in parts]
     if len(specs) > 1:
-        raise errors.UsageError(f"{specs[1]} is neither a second spec nor server, loop or crowd")
+        raise errors.UsageError(
+            f"{specs[1]} is none of server, loop and crowd, and {specs[0]} is the spec already",
+            hint="crowdstack logs task.yaml server",
+        )
+    if specs and not specs[0].suffix and not specs[0].exists():
+        raise errors.UsageError(
+            f"{specs[0]} is none of server, loop and crowd, and no spec", hint="crowdstack logs server loop"
+        )
     with session.project(specs[0] if specs else None) as project, Interrupts("") as interrupts:
         follow(named(project.logs(), parts), interrupts, last=count, on=following)
 

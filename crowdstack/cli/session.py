@@ -58,9 +58,14 @@ class Session:
         with closing(found) as project:
             yield project
 
+    def folder(self, spec: Path | None) -> Path:
+        """Where that project keeps its state: found without opening anything of it."""
+        return self.state or (spec.parent if spec else Path.cwd()) / ".crowdstack"
+
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
+DEFAULT_SPEC = Path("task.yaml")
 _FILE = click.Path(path_type=Path)
 
 
@@ -73,7 +78,7 @@ spec_option = click.option("--spec", type=_FILE, help="The task's spec, where se
 
 
 def spec_options(command: Command) -> Command:
-    """SPEC, `-f` and `--set`, for commands that read what is wanted."""
+    """SPEC (task.yaml unless named), `-f` and `--set`, for commands that read what is wanted."""
     for option in (
         click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Set one field of the spec."),
         click.option(
@@ -85,7 +90,7 @@ def spec_options(command: Command) -> Command:
             type=_FILE,
             help="Merge this file over the spec.",
         ),
-        click.argument("spec", required=False, type=_FILE),
+        click.argument("spec", default=DEFAULT_SPEC, type=_FILE),
     ):
         command = option(command)
     return command
@@ -143,7 +148,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            "this needs a yes, and there is no terminal to ask at", hint="look with `preview`, then add --yes"
+            "this needs a yes, and there is no terminal to ask at", hint="look at what would happen, then add --yes"
         )
     if not click.confirm(question, err=True):
         raise Cancelled("nothing was changed")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from crowdstack.spec import Spec
 
-DEFAULT = Path("task.yaml")
-
 
 @click.command()
 @click.argument("name")
@@ -56,16 +54,15 @@ def new(name: str, template: str) -> None:
 @click.command()
 @spec_options
 @output_option("text", "json")
-def validate(spec: Path | None, overlays: Sequence[Path], sets: Sequence[str], form: str) -> int:
+def validate(spec: Path, overlays: Sequence[Path], sets: Sequence[str], form: str) -> int:
     """Check SPEC (default: task.yaml) and every file it names.
 
     \b
     Example:
       crowdstack validate task.yaml -f production.yaml --set target.repeats=5
     """
-    file = spec or DEFAULT
     try:
-        found, items = _checked(file, overlays, sets)
+        found, items = _checked(spec, overlays, sets)
     except SpecError as fault:
         if form == "text":
             raise
@@ -75,7 +72,7 @@ def validate(spec: Path | None, overlays: Sequence[Path], sets: Sequence[str], f
     if form == "json":
         out(json.dumps({"valid": True, "task": found.name, "items": items, "units": units}, indent=2))
     else:
-        out(f"{file} is valid: task {found.name}, {items:,} items, {units:,} units")
+        out(f"{spec} is valid: task {found.name}, {items:,} items, {units:,} units")
     return 0
 
 

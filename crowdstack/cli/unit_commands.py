@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -152,6 +153,8 @@ def _verdict_command(verdict: Verdict, meaning: str) -> click.Command:
             else:
                 chosen = [_one_of(_submissions(project, unit), submission) for unit in unit_ids]
             _judge(project, chosen, verdict, reason)
+            for key, why in project.settle().items():
+                say(render.safe_text(f"! {key} was refused and stays owed: {why}"))
         out(f"{verdict.status.value}: {len(chosen)} submission{'' if len(chosen) == 1 else 's'}")
 
     example = f"crowdstack units {verdict.value} --all"
@@ -172,9 +175,17 @@ def _one_of(rows: Sequence[SubmissionRow], submission: int | None) -> Submission
     )
 
 
+def _me() -> str:
+    """Who gives the verdicts: the user's name, or `uid:1000` for one whom this machine does not know (a container)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid:{os.getuid()}"
+
+
 def _judge(project: Project, chosen: Sequence[SubmissionRow], verdict: Verdict, reason: str) -> None:
     """Each verdict names the version that was looked at: a verdict given meanwhile by somebody else stands."""
-    by = getpass.getuser()
+    by = _me()
     for start in range(0, len(chosen), AT_ONCE):
         seen = [(row.submission, row.version) for row in chosen[start : start + AT_ONCE]]
         project.store.judge_all(seen, verdict, reason=reason, by=by, now=datetime.now(timezone.utc))

@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+from crowdstack import process
 from crowdstack.crowd.crowd import play
 from crowdstack.errors import CrowdstackError
 
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m crowdstack.crowd", description="Play a simulated crowd.")
     parser.add_argument("--folder", type=Path, required=True, help="holds crowd.json; the journal is written there")
     folder: Path = parser.parse_args(arguments).folder
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    process.start_log()
     logging.getLogger("tornado").setLevel(logging.ERROR)
     try:
         asyncio.run(_until_stopped(folder))

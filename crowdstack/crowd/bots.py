@@ -11,7 +11,7 @@ from typing import Any
 from crowdstack.crowd.answers import AnswerSource
 from crowdstack.crowd.conduct import Act, Way, thinking_s
 from crowdstack.errors import Refused
-from crowdstack.model import WorkerId
+from crowdstack.model import WorkerId, bot_id
 from crowdstack.wire.configs import CrowdConfig
 
 
@@ -44,11 +44,8 @@ class Bot:
 
 
 def bots(config: CrowdConfig) -> list[Bot]:
-    """The crowd's workers, `bot-0001` and so on. Refused without a schema that answers can be drawn from."""
+    """The crowd's workers. Refused without a schema that answers can be drawn from."""
     if config.answers is None:
         raise Refused("bots need to know what answers look like", hint="give the task an `answers` schema")
     source = AnswerSource(config.answers, errors=config.error_rate > 0)
-    return [
-        Bot(worker=WorkerId(f"bot-{number:04d}"), config=config, source=source)
-        for number in range(1, config.workers + 1)
-    ]
+    return [Bot(worker=bot_id(number), config=config, source=source) for number in range(1, config.workers + 1)]

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from crowdstack.engine import pulumi_state as states
-from crowdstack.engine.lock import held
 from crowdstack.engine.outputs import Outputs
 from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.plugin import Plugin
@@ -28,6 +28,7 @@ from crowdstack.engine.pulumi_faults import error_of, owners
 from crowdstack.engine.secrets import Vault
 from crowdstack.errors import Busy, CrowdstackError, StateMismatch, StepFailed
 from crowdstack.folder import private_folder, write_private
+from crowdstack.lock import held
 from crowdstack.ports import OnStep, Program, StackResult, Step
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Place:
     @property
     def local(self) -> Path | None:
         """The folder of a backend on this machine."""
-        return Path(self.backend.removeprefix("file://")) if self.backend.startswith("file://") else None
+        return Path(unquote(urlsplit(self.backend).path)) if self.backend.startswith("file:///") else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,8 @@ class AutomationEngine:
     """ports.Engine for one stack. `folder`: its lock, and what was last seen of its outputs.
 
     plugin: the types that `plugins`/pulumi-resource-PACKAGE serves; asked here about creates that were cut off.
-    serially: one registration and one step at a time, in the program's order, so that `up` does what `preview` said in
-    the order in which it said it.
+    serially: one registration and one step at a time, in the order in which the program asks for them: for stacks that are
+    small, and are to be shown in the same order each time.
     """
 
     folder: Path
@@ -144,9 +145,11 @@ class AutomationEngine:
         self._look()
 
     def remove(self) -> None:
-        """Forget the stack and leave its resources alone."""
-        with self._alone(), self._room(None, self._fetch()) as room:
-            self._change("stack", "rm", "--yes", "--force", room=room)
+        """Forget the stack and leave its resources alone. A repeat does nothing."""
+        with self._alone():
+            if (found := self._fetch()) is not None:
+                with self._room(None, found) as room:
+                    self._change("stack", "rm", "--yes", "--force", room=room)
             self._outputs.forget()
 
     # ------------------------------------------------------------------------------------------ the CLI
@@ -208,7 +211,7 @@ class AutomationEngine:
 
     def _begin(self, room: Path) -> None:
         """Make the stack, empty."""
-        if (local := self.place.local) is not None:
+        if (local := self.place.local) is not None and not local.exists():  # one that is there is its owner's
             private_folder(local)
         if self.place.secrets == "passphrase":
             prepare_passphrase(self.place.passphrase)

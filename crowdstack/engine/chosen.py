@@ -26,6 +26,10 @@ class Choice:
     backend: str | None = None
     secrets: str = "passphrase"
 
+    def means(self, there: Choice) -> bool:
+        """Whether this is another way to say `there`: who names no backend means the one that is known."""
+        return self.engine == there.engine and self.backend in (None, there.backend)
+
     def __str__(self) -> str:
         return f"{self.engine} at {self.backend}" if self.backend else self.engine
 
@@ -46,9 +50,10 @@ class ChosenEngine:
     def choice(self) -> Choice:
         """Refused when the wish is another than what is up."""
         remembered = self._read()
-        if self._wish is None:
-            return remembered or Choice()
-        if self._bound() and self._wish != (there := remembered or Choice()):
+        there = remembered or Choice()
+        if self._wish is None or (remembered is not None and self._wish.means(there)):
+            return there
+        if self._bound() and not self._wish.means(there):
             raise Refused(
                 f"this stack was brought up by the engine {there}, not by {self._wish}",
                 where=str(self._file),
@@ -59,7 +64,7 @@ class ChosenEngine:
     def remember(self, choice: Choice | None = None) -> None:
         """From now on this one is meant, also by commands that are not told."""
         choice = choice or self.choice
-        if choice != (self._read() or Choice()):
+        if choice != self.remembered:
             private_folder(self._file.parent)
             write_private(self._file, json.dumps(asdict(choice)).encode())
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from crowdstack import process, tokens
 from crowdstack.engine.launcher import Running, choose_port, reachable, read_config, run_folder
 from crowdstack.errors import Refused, TimedOut
-from crowdstack.folder import Folder, RunFolder, open_private, private_folder, sync_folder, write_private
+from crowdstack.folder import Folder, RunFolder, open_private, private_folder, read_bytes, sync_folder, write_private
 from crowdstack.process import ProcessId
 from crowdstack.wire.configs import ServerConfig
 
@@ -43,7 +43,7 @@ class DetachedLauncher:
         run = run_folder(self._folder, config.run)
         private_folder(run.root)
         raw = config.to_bytes()
-        if _read(run.server_config) != raw:
+        if read_bytes(run.server_config) != raw:
             write_private(run.server_config, raw)
         digest = tokens.config_digest(raw)
         there = self._adopt(run, config, digest)
@@ -163,17 +163,10 @@ def _runs(run: RunFolder) -> bool:
         return lock is None
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
-
-
 def _process(run: RunFolder) -> ProcessId | None:
     """Who the server says it is, if that process lives. A stranger with its pid is not it."""
     try:
-        found = ProcessId.from_json(json.loads(_read(run.server_process)))
+        found = ProcessId.from_json(json.loads(read_bytes(run.server_process)))
     except (ValueError, KeyError, TypeError):
         return None
     return found if process.alive(found) else None
@@ -181,5 +174,5 @@ def _process(run: RunFolder) -> ProcessId | None:
 
 def _tail(run: RunFolder) -> str:
     """The end of the server's log, for an error message."""
-    text = _read(run.server_log).decode(errors="replace")
+    text = read_bytes(run.server_log).decode(errors="replace")
     return text[-_LOG_TAIL:].strip() or "its log is empty"

@@ -16,13 +16,13 @@ from typing import Any
 
 from crowdstack.engine.checkpoint import Checkpoint, State
 from crowdstack.engine.deployment import Deployment
-from crowdstack.engine.lock import held
 from crowdstack.engine.names import Names
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.state_file import sealed, unsealed
 from crowdstack.engine.values import Unknown, holds, plain
 from crowdstack.errors import CrowdstackError, StepFailed
+from crowdstack.lock import held
 from crowdstack.ports import OnStep, Program, StackResult, Step
 
 _log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """A program of this process that the real engine can run: Pulumi's language protocol, served for one run of the CLI.
 
 The Automation API has such a server too. Its loop is stopped in the middle when a step fails, which Python then complains
-of at the terminal; and it registers from many threads, so that what is shown comes in another order each time.
+of at the terminal; and it registers from many threads, so that even what the program asks for in one go comes in any order.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime import reset_options, run_in_stack, set_all_config
-from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import LanguageRuntimeServicer, language_pb2, language_pb2_grpc, plugin_pb2
 
+from crowdstack.engine.rpc import OPTIONS
 from crowdstack.ports import Program
 
 _log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class InlineProgram(LanguageRuntimeServicer):
 def serving(program: Program, *, serially: bool) -> Iterator[InlineProgram]:
     """The program, reachable at a port of the loopback interface for as long as the block runs."""
     inline = InlineProgram(program, serially=serially)
-    server = grpc.server(ThreadPoolExecutor(max_workers=4), options=_GRPC_CHANNEL_OPTIONS)
+    server = grpc.server(ThreadPoolExecutor(max_workers=4), options=OPTIONS)
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(inline, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from crowdstack import __version__
@@ -27,6 +26,7 @@ from crowdstack.engine.detached import DetachedLauncher
 from crowdstack.engine.peer import is_ours
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.plugin_server import OpenPlugin, PluginServer
+from crowdstack.engine.rpc import OPTIONS
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Refused, UsageError
 from crowdstack.folder import Folder, of_pulumi_project
@@ -40,7 +40,7 @@ def serve(
 ) -> None:
     """Answer the engine that started this process, on a port of the loopback interface, until it ends."""
     end_with(os.getppid())
-    server = grpc.server(ThreadPoolExecutor(max_workers=4), options=_GRPC_CHANNEL_OPTIONS)
+    server = grpc.server(ThreadPoolExecutor(max_workers=4), options=OPTIONS)
     port = server.add_insecure_port("127.0.0.1:0")
     servicer = PluginServer(
         open_plugin, package=package, version=version, settings=settings, trusts=lambda peer: is_ours(peer, port)

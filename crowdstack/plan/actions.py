@@ -118,6 +118,7 @@ class TearDown(_Action):
 
 
 ToProvider = OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit
+Spending = OpenStudy | RaisePlaces  # after these more can be charged than before
 Action = ToProvider | OfferUnits | Drain | TearDown
 
 _KINDS: dict[str, type[Action]] = {

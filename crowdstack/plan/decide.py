@@ -182,8 +182,26 @@ def _list_places(desired: Desired, observed: Observed) -> tuple[tuple[Action, ..
     if affordable < min(now, allowed):
         why = f"one more place ({observed.gross}) does not fit budget.max {desired.budget}: {observed.exposure} are spent or promised"
         return (), Rest(RestState.BUDGET, why)
-    why = f"visits ended early too often: all {allowed} places that provider.surplus allows are used. See the answers, raise it, `crowdstack up`"
+    why = (
+        f"all {allowed} places that provider.surplus allows are used and {undone} units are open: "
+        f"{_spent_on(desired, observed)}. See the answers (`crowdstack units ls`), raise it, `crowdstack up`"
+    )
     return (), Rest(RestState.NEEDS_PERSON, why)
+
+
+def _spent_on(desired: Desired, observed: Observed) -> str:
+    """What used places without closing units, as far as counters tell."""
+    units = observed.units
+    lost = {"excluded": units.excluded, "rejected": units.rejected, "for units that were done already": units.surplus}
+    causes = [f"{count} answers were {what}" for what, count in lost.items() if count]
+    given = units.submitted + units.approved - units.before + sum(lost.values())
+    fewest = desired.ideal_visits(units) * desired.per_visit - (
+        units.total - units.before
+    )  # of an ideal crowd's visits
+    early = not desired.personal and _used(observed) * desired.per_visit - given > fewest
+    if early or not causes:
+        causes.append("visits ended early")
+    return ", ".join(causes)
 
 
 def places_wanted(desired: Desired, observed: Observed) -> int:

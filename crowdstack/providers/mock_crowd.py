@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,8 @@ from typing import Any
 
 from crowdstack import process, tokens
 from crowdstack.errors import Busy
-from crowdstack.folder import private_folder, write_private
+from crowdstack.folder import private_folder, read_bytes, write_private
+from crowdstack.model import WorkerId
 from crowdstack.process import ProcessId
 from crowdstack.wire.configs import CrowdConfig
 
@@ -51,10 +51,17 @@ class MockCrowd:
         self._started_at = float("-inf")
 
     def ensure(self) -> None:
-        if self._config is None or self.running() or time.monotonic() < self._started_at + _PAUSE_S:
+        if self._config is None:
+            return
+        config, path = self._config.to_bytes(), self._folder / "crowd.json"
+        if self.running():
+            if read_bytes(path) == config:
+                return
+            self.stop()  # it goes by other settings, like an older schema of answers
+        elif time.monotonic() < self._started_at + _PAUSE_S:
             return
         private_folder(self._folder)
-        write_private(self._folder / "crowd.json", self._config.to_bytes())
+        write_private(path, config)
         arguments = ["-m", "crowdstack.crowd", "--folder", str(self._folder)]
         process.spawn_detached(arguments, log=self._folder / "crowd.log", folder=self._folder)
         self._started_at = time.monotonic()
@@ -75,11 +82,11 @@ class MockCrowd:
                 return
         raise Busy(f"the crowd (pid {found.pid}) does not end")
 
-    def links(self) -> Sequence[str]:
+    def links(self) -> Mapping[WorkerId, str]:
         signer = tokens.Signer(self._link_key, "link")
         expires = self._issued + LINK_DAYS * 86_400
-        return [
-            tokens.link_url(
+        return {
+            WorkerId(person): tokens.link_url(
                 self._named["origin"],
                 signer.sign(
                     tokens.link_claims(
@@ -88,10 +95,7 @@ class MockCrowd:
                 ),
             )
             for person in self._people
-        ]
+        }
 
     def _process(self) -> ProcessId | None:
-        try:
-            return ProcessId.from_json(json.loads((self._folder / "crowd.process.json").read_bytes()))
-        except FileNotFoundError:
-            return None
+        return process.written(self._folder / "crowd.process.json")

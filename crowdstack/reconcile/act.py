@@ -7,7 +7,7 @@ totals (ports.Provider; an adapter of a service that is not so looks its effect 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from crowdstack.errors import OverBudget, Refused
@@ -21,6 +21,7 @@ from crowdstack.plan.actions import (
     RaisePlaces,
     RejectVisit,
     ResumeStudy,
+    Spending,
     ToProvider,
     action_of,
     draft,
@@ -47,17 +48,20 @@ def send(action: ToProvider, provider: Provider) -> None:
             provider.reject(study, visit, worker, reason)
 
 
-def send_recorded(run: RunId, *, store: Store, provider: Provider, now: datetime) -> dict[str, str]:
+def send_recorded(
+    run: RunId, *, store: Store, provider: Provider, may_spend: Callable[[], bool], now: datetime
+) -> dict[str, str]:
     """Send every intent for the provider that has no result yet. Those it refused: key -> why.
 
-    Busy leaves the rest for the next time; what was done until then is booked.
+    `may_spend` is asked right before each that costs more: False leaves it for another time. Busy leaves the rest for
+    the next time; what was done until then is booked.
     """
     finished: list[tuple[int, IntentState, str | None]] = []
     refused: dict[str, str] = {}
     try:
         for intent in store.open_intents(run):
             action = action_of(intent.kind, intent.body)
-            if not isinstance(action, ToProvider):
+            if not isinstance(action, ToProvider) or (isinstance(action, Spending) and not may_spend()):
                 continue
             try:
                 send(action, provider)
@@ -78,13 +82,14 @@ def record_and_send(
     store: Store,
     provider: Provider,
     budget: Money | None,
+    may_spend: Callable[[], bool],
     now: datetime,
 ) -> dict[str, str]:
-    """Write the actions down, then send them. Those that were refused, by the budget too: key -> why."""
+    """Write the actions down, then send them (`send_recorded`). Those that were refused, by the budget too: key -> why."""
     refused: dict[str, str] = {}
     ours = [action for action in actions if isinstance(action, ToProvider)]
     # Those that cost more are written down apart, so that a budget that is full holds up nobody's pay.
-    raising = [action for action in ours if isinstance(action, OpenStudy | RaisePlaces)]
+    raising = [action for action in ours if isinstance(action, Spending)]
     for part in ([action for action in ours if action not in raising], raising):
         if not part:
             continue
@@ -98,4 +103,4 @@ def record_and_send(
                 refused[action.key] = (
                     f"{intent.key} was done on {intent.at:%Y-%m-%d %H:%M} and the provider does not show it"
                 )
-    return refused | send_recorded(run, store=store, provider=provider, now=now)
+    return refused | send_recorded(run, store=store, provider=provider, may_spend=may_spend, now=now)

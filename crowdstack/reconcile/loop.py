@@ -11,15 +11,17 @@ result is sent again (`act`); offers, places and `drain` are told to the server 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from crowdstack.errors import Busy, CrowdstackError, InboxRegressed, LockHeld
+from crowdstack.errors import Busy, CrowdstackError, InboxRegressed, LockHeld, StoreMoved
 from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState, WorkerId
-from crowdstack.plan.actions import Action, Drain, OfferUnits, TearDown, draft
+from crowdstack.plan.actions import Action, Drain, OfferUnits, Spending, TearDown, draft
 from crowdstack.plan.decide import Observed, Rest, RestState, decide
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Control, Crowd, Provider, Store
@@ -34,8 +36,10 @@ _IDLE_S = 0.6  # while nothing happens
 _REFUSED_S = 30.0  # until something that was refused is tried again
 _NOTE_S = 1.0
 _REVIVE_S = (2.0, 60.0)  # pause between two attempts to bring the server back: first, longest
+_BACKUP_S = 600.0  # between two copies of the store
 _FAULT_S = (0.1, 5.0)  # pause after a fault: first, longest
 _CHUNK = 500  # units offered at once
+_SPEND_S = 15.0  # left of the lease when more is spent: longer than a request to a provider may take
 
 
 async def reconcile(
@@ -55,9 +59,9 @@ async def reconcile(
     """Bring the run to what is wanted of it and keep it so; returns once it is destroyed.
 
     `revive` brings the stack up again (its server may have died); `tear_down` destroys it, removes the inbox and proves
-    that nothing is left; both may be repeated. `backup`: file for a copy of the store before the end. `ready` is called
+    that nothing is left; both may be repeated. `backup`: file for copies of the store, now and then and before the end. `ready` is called
     once this is the run's one reconciler.
-    LockHeld when another reconciler is at it.
+    LockHeld when another reconciler is at it; StoreMoved when the store was taken away.
     """
     with store.reconciler_lock(run), ThreadPoolExecutor(1, "reconcile") as worker:
         ready()
@@ -108,6 +112,7 @@ class _Loop:
         self._noted: tuple[Rest | None, float] = (None, float("-inf"))
         self._revived = _Backoff(*_REVIVE_S)
         self._revive_at = float("-inf")
+        self._backup_at = float("-inf")
 
     async def live(self) -> None:
         fault_pause = _Backoff(*_FAULT_S)
@@ -122,15 +127,22 @@ class _Loop:
                     return
                 wait_s = _AT_ONCE_S if acted else _ROUND_S if heard else min(max(wait_s, _ROUND_S) * 1.5, _IDLE_S)
                 fault_pause.reset()
-            except LockHeld:
+            except (LockHeld, StoreMoved):
                 raise
             except Exception as fault:  # the edge: whatever it was, begin anew with what the store says
                 await self.drop_line()
                 if isinstance(fault, CrowdstackError):
                     self._log.warning("%s", fault)
+                    await self._tell(fault)
                 else:
                     self._log.exception("a round failed")
                 await self._clock.sleep(fault_pause.next_s())
+
+    async def _tell(self, fault: CrowdstackError) -> None:
+        """What passes by itself needs no word; the rest `status` shows."""
+        if not isinstance(fault, Busy):
+            with contextlib.suppress(CrowdstackError):  # perhaps it is the store that fails
+                await self._note(Rest(RestState.NEEDS_PERSON, str(fault)))
 
     # -------------------------------------------------------------------------------------------- the server
 
@@ -197,9 +209,11 @@ class _Loop:
         """Observe, decide, act once. (the run is gone, something was done)"""
         run, desired, observed = await self._aside(self._look, self._clock.monotonic())
         decision = decide(desired, observed)
+        if not self._may_spend():
+            decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, Spending)))
         await self._tell_blocked(desired)
         await self._tell_places(desired, observed)
-        await self._note(decision.rest, observed)
+        await self._note(decision.rest)
         if TearDown() in decision.actions:
             await self._end()
             return True, True
@@ -211,6 +225,7 @@ class _Loop:
                 store=self._store,
                 provider=self._provider,
                 budget=desired.budget,
+                may_spend=self._may_spend,
                 now=self._clock.now(),
             )
         )
@@ -220,11 +235,14 @@ class _Loop:
         if observed.study is not None and observed.study.state is StudyState.OPEN and self._control is not None:
             await self._aside(self._crowd.ensure)
         await self._reach(run, observed)
+        await self._back_up()
         return False, any(not isinstance(action, Drain) and action.key not in refused for action in decision.actions)
 
     def _look(self, now: float) -> tuple[Run, Desired, Observed]:
         """What an earlier life left unsent is sent first; then: what is wanted, and what is there."""
-        left = send_recorded(self._run, store=self._store, provider=self._provider, now=self._clock.now())
+        left = send_recorded(
+            self._run, store=self._store, provider=self._provider, may_spend=self._may_spend, now=self._clock.now()
+        )
         self._leave_alone(left, now)
         run = self._store.run(self._run)
         if run.settings != self._settings:  # another `up`: what was refused may be allowed now
@@ -242,6 +260,10 @@ class _Loop:
         if observed.offers[0] == observed.offers[1]:  # the server has confirmed them, whoever made them
             self._finish(self._open_intents(OfferUnits.kind))
         return run, desired, observed
+
+    def _may_spend(self) -> bool:
+        """Whether what is sent now arrives before anybody else can lead this run: a copy of us may just wake up."""
+        return self._control is not None and self._control.lease_left_s() >= _SPEND_S
 
     def _leave_alone(self, refused: Mapping[str, str], now: float) -> None:
         for key, why in refused.items():
@@ -292,7 +314,7 @@ class _Loop:
         if self._control is not None and run.reached is not reached and run.wanted in (reached, RunState.LIVE):
             await self._aside(self._store.set_reached, run.id, reached, self._clock.now())
 
-    async def _note(self, rest: Rest, observed: Observed) -> None:
+    async def _note(self, rest: Rest) -> None:
         """Tell `status`: at once when the state changes, else every second."""
         last, at = self._noted
         now = self._clock.monotonic()
@@ -302,6 +324,16 @@ class _Loop:
             self._log.info("%s: %s", rest.state.value, rest.why)
         await self._aside(self._store.note, self._run, rest.state.value, rest.why, self._clock.now())
         self._noted = (rest, now)
+
+    async def _back_up(self) -> None:
+        """Now and then, for `crowdstack restore`: what came later the inbox tells again. The run goes on without one."""
+        if self._clock.monotonic() < self._backup_at:
+            return
+        self._backup_at = self._clock.monotonic() + _BACKUP_S
+        try:
+            await self._aside(self._store.backup, self._backup)
+        except (CrowdstackError, OSError) as fault:
+            self._log.warning("no backup of the store was made: %s", fault)
 
     # -------------------------------------------------------------------------------------------- the end
 
@@ -322,7 +354,7 @@ class _Loop:
         except LockHeld as fault:  # `up` is at the stack this moment; nobody else leads this run
             raise Busy("the stack is in use") from fault
         await self._aside(lambda: self._finish(self._open_intents(TearDown.kind)))
-        await self._aside(self._store.note, self._run, RestState.DONE.value, "gone", self._clock.now())
+        await self._aside(self._store.note, self._run, RestState.DONE.value, "it was taken down", self._clock.now())
         await self._aside(self._store.set_reached, self._run, RunState.DESTROYED, self._clock.now())
         self._log.info("%s is gone", self._run)
 

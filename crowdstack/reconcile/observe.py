@@ -23,8 +23,7 @@ def observe(
 ) -> Observed:
     study = provider.fetch_study(desired.study)
     visits = store.visit_counts(run.id)
-    # Visits that wait for a verdict stay in the list, so a short one could hide those that can be settled.
-    limit = _SETTLED_AT_ONCE if desired.count is Count.SUBMITTED else max(visits.left, 1)
+    judged = desired.count is Count.APPROVED  # the others wait for a verdict, however many there are
     return Observed(
         wanted=run.wanted,
         units=store.unit_counts(run.id),
@@ -34,7 +33,7 @@ def observe(
         places=store.places(desired.study),
         gross=provider.gross(study.reward if study else desired.reward),
         exposure=store.exposure(run.task, desired.reward.currency),
-        ended=tuple(store.ended_visits(run.id, limit)) if visits.left else (),
+        ended=tuple(store.ended_visits(run.id, _SETTLED_AT_ONCE, judged=judged)) if visits.left else (),
         connected=connected,
         drained=store.drained(run.id),
         refused=refused,

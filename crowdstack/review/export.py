@@ -129,6 +129,10 @@ def _output(to: Path | None) -> Iterator[BinaryIO]:
         return
     temp = to.parent / f".{to.name}.{secrets.token_hex(8)}"
     try:
+        if to.is_dir():
+            raise Refused(
+                f"cannot write {to}", why="it is a folder", hint=f"name a file in it: -o {to / 'answers'}.csv"
+            )
         fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except OSError as fault:
         raise Refused(f"cannot write {to}", why=fault.strerror, hint="name a file in a folder of yours (-o)") from fault

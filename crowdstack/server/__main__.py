@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+from crowdstack import process
 from crowdstack.errors import CrowdstackError, Refused
 from crowdstack.folder import RunFolder
 from crowdstack.server.server import TaskServer
@@ -96,7 +97,7 @@ def main() -> int:
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys and answers are in memory
     sys.setswitchinterval(0.001)  # the disk's thread needs the interpreter only for a moment, but at once
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    process.start_log(names=True)
     logging.getLogger("tornado").setLevel(logging.ERROR)  # it quotes what strangers send
     try:
         asyncio.run(run(RunFolder(options.run_folder), options.blobs))

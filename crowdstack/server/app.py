@@ -8,6 +8,7 @@ import resource
 import time
 from collections import Counter as Tally
 from collections.abc import Awaitable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,6 @@ class Listener(HTTPServer):
         self._door, self._metrics = door, metrics
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most = most - max(64, most // 10)
-        self._leaving: set[asyncio.Future[None]] = set()
 
     def handle_stream(self, stream: Any, address: Any) -> None:
         if len(self._connections) + len(self._door.sockets) < self._most:
@@ -94,17 +94,9 @@ class Listener(HTTPServer):
             return
         self._metrics.turned_away.labels("files").inc()
         answer = f"HTTP/1.1 503 Busy\r\nRetry-After: {_RETRY_S}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        leaving = asyncio.ensure_future(_turn_away(stream, answer.encode()))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
-
-
-async def _turn_away(stream: IOStream, answer: bytes) -> None:
-    try:
-        await stream.write(answer)
-    except OSError:
-        pass  # it has gone already
-    finally:
+        # Said and closed at once: a burst is accepted in one go, and whoever waited for a turn would hold a file meanwhile.
+        with suppress(OSError):  # it has gone already
+            stream.socket.send(answer.encode())  # a new connection has room for it
         stream.close()
 
 

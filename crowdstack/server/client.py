@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ from crowdstack.wire.text import FrameError
 
 _ANSWER_S = 15.0
 _CHUNK = 1024 * 1024  # bytes of items in one frame
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps
 
 Asking = frames.NewEpoch | frames.Units | frames.Workers | frames.Open | frames.Drain | frames.Renew
 T = TypeVar("T")
@@ -47,6 +49,8 @@ class ControlClient:
         self._url = re.sub(r"^http", "ws", dial or origin) + "/v1/control"
         self._socket: WebSocketClientConnection | None = None
         self._term = 0
+        self._lease_s = 0.0
+        self._led_until = 0.0  # by `_now_s`
         self._jobs: list[asyncio.Future[None]] = []
         self._events: asyncio.Queue[frames.Events | None] = asyncio.Queue()
         self._answers: dict[str, asyncio.Future[frames.Applied | frames.Busy]] = {}
@@ -123,6 +127,7 @@ class ControlClient:
                 term=term,
             )
 
+        asked = _now_s()
         mac = proof("client/v1", self._term)
         self._send(frames.Auth(nonce=nonce, client=self._client, term=self._term, mac=mac))
         welcome = await self._read()
@@ -139,11 +144,16 @@ class ControlClient:
             raise StateMismatch(f"whoever answers at {self._origin} does not hold this run's key")
         self._term = welcome.term
         self._lease_s = welcome.lease_s
+        self._led_until = asked + welcome.lease_s
         return challenge
+
+    def lease_left_s(self) -> float:
+        return max(0.0, self._led_until - _now_s())
 
     async def close(self) -> None:
         for job in self._jobs:
             job.cancel()
+        self._led_until = 0.0
         await asyncio.gather(*self._jobs, return_exceptions=True)
         self._jobs = []
         if self._socket is not None:
@@ -208,9 +218,11 @@ class ControlClient:
         """Send it and wait until it is durable there."""
         answer: asyncio.Future[frames.Applied | frames.Busy] = asyncio.get_running_loop().create_future()
         self._answers[frame.id] = answer
+        asked = _now_s()
         try:
             self._send(frame)
             applied = await asyncio.wait_for(answer, _ANSWER_S)
+            self._led_until = asked + self._lease_s  # whatever it was, the server counts from its arrival
         except (asyncio.TimeoutError, WebSocketClosedError) as fault:
             raise Busy("the task server did not answer") from fault
         finally:
@@ -249,7 +261,7 @@ class ControlClient:
                 elif isinstance(frame, (frames.Applied, frames.Busy)) and frame.of in self._answers:
                     _settle(self._answers[frame.of], frame)
                 elif isinstance(frame, frames.Fenced):
-                    self._term = 0
+                    self._term, self._led_until = 0, 0.0
                     break
         except FrameError:
             pass  # not what a task server says: as good as lost
@@ -270,6 +282,10 @@ class ControlClient:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(WebSocketClosedError())
+
+
+def _now_s() -> float:
+    return time.clock_gettime(_BOOTTIME)
 
 
 def _settle(future: asyncio.Future[T], value: T) -> None:

@@ -42,7 +42,7 @@ from crowdstack.wire.control import ItemData, UnitPut
 from crowdstack.wire.text import canonical
 from crowdstack.wire.worker import Progress, Submit
 
-_GRACE_S = 120.0  # what a hold has left at least after a restart
+_GRACE_S = 120.0  # what a hold has left at least after a time in which the server took no answers
 
 
 class Now(NamedTuple):
@@ -259,10 +259,8 @@ class Pool:
                 self.studies[study].taken += 1
         for row in rows.holds:
             hold = self._hold(row, now)
-            left_s = min(max(hold.at + self.terms.timeout_s - now.wall.timestamp(), _GRACE_S), self.terms.timeout_s)
-            hold.expires = now.mono + left_s
             self.holds[hold.id] = hold.worker.hold = hold
-            heapq.heappush(self._deadlines, (hold.expires, hold.id))
+            self._grace(hold, hold.at + self.terms.timeout_s - now.wall.timestamp(), now)
 
     def _hold(self, row: tuple[Any, ...], now: Now) -> Hold:
         id_, unit, worker, visit, at, state, nonce, digest, late, receipt = row
@@ -439,7 +437,7 @@ class Pool:
         changes = []
         while self._deadlines and self._deadlines[0][0] <= now.mono:
             hold = self.holds.get(heapq.heappop(self._deadlines)[1])
-            if hold is not None:
+            if hold is not None and hold.expires <= now.mono:
                 change = Change(now.wall)
                 self._give_up(hold, EventKind.EXPIRED, change)
                 if hold.worker.visit is not None:
@@ -451,6 +449,17 @@ class Pool:
             self._leave(visit, LeftReason.RETURNED if visit.returned else LeftReason.TIMEOUT, change)
             changes.append(change)
         return changes
+
+    def stood_still(self, now: Now) -> None:
+        """The process was stopped for a while, and nobody could answer: nobody's time has run out by that."""
+        for hold in self.holds.values():
+            self._grace(hold, hold.expires - now.mono, now)
+        for visit in self.active.values():
+            visit.heard = now.mono
+
+    def _grace(self, hold: Hold, left_s: float, now: Now) -> None:
+        hold.expires = now.mono + min(max(left_s, _GRACE_S), self.terms.timeout_s)
+        heapq.heappush(self._deadlines, (hold.expires, hold.id))
 
     # -------------------------------------------------------------------------------------------- control
 

@@ -29,6 +29,7 @@ from crowdstack.wire.worker import RESTART
 log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
+_STOOD_STILL_S = 5.0  # between two ticks: the process was stopped, or its machine was
 _HEADERS_S = 10.0  # a request's headers, and its body, must come within this
 
 
@@ -111,8 +112,14 @@ class TaskServer:
 
     async def _tick(self) -> None:
         """What time brings: expired holds, silent visits, a full disk."""
+        last = now()
         while True:
-            for change in self.desk.pool.tick(now()):
+            moment = now()
+            if moment.mono - last.mono > _STOOD_STILL_S:
+                log.warning("stood still for %.0f s: holds are prolonged", moment.mono - last.mono)
+                self.desk.pool.stood_still(moment)
+            last = moment
+            for change in self.desk.pool.tick(moment):
                 self.inbox.append(change)
             try:
                 self.desk.pool.paused = self.inbox.watch_disk() < self.config.limits.disk_reserve

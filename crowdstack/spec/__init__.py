@@ -8,13 +8,13 @@ from pathlib import Path
 
 from crowdstack.spec.answers import answers_schema
 from crowdstack.spec.bundle import Bundle, build_bundle
-from crowdstack.spec.change import held, kept
+from crowdstack.spec.change import Edits, held, kept
 from crowdstack.spec.check import checked
 from crowdstack.spec.data import load_items
 from crowdstack.spec.load import Variables, load
 from crowdstack.spec.models import Spec
 
-__all__ = ["Bundle", "Spec", "answers_schema", "build_bundle", "held", "kept", "load_items", "load_spec"]
+__all__ = ["Bundle", "Edits", "Spec", "answers_schema", "build_bundle", "held", "kept", "load_items", "load_spec"]
 
 
 def load_spec(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from crowdstack.spec.check import checked
@@ -13,6 +14,15 @@ from crowdstack.spec.models import Spec
 
 _ABSENT = object()
 _SHOWN = 80  # characters of a value
+_ITEMS = "task.data"  # not kept: what changes of the items shows in the units that are offered
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What differs from the spec that the run goes by, each as `field (old -> new)`."""
+
+    now: tuple[str, ...] = ()
+    next_run: tuple[str, ...] = ()
 
 
 def kept(spec: Spec) -> dict[str, Any]:
@@ -21,27 +31,29 @@ def kept(spec: Spec) -> dict[str, Any]:
     return {**plain, "task": {name: value for name, value in plain["task"].items() if name != "data"}}
 
 
-def held(spec: Spec, live: Mapping[str, Any]) -> tuple[Spec, tuple[str, ...]]:
-    """`spec` as a run begun with `live` (by `kept`) may follow it, and what waits for the next run: `field (old -> new)`.
+def held(spec: Spec, live: Mapping[str, Any]) -> tuple[Spec, Edits]:
+    """`spec` as a run begun with `live` (by `kept`) may follow it, and what is edited.
 
     SpecError when what is changed does not go with what stays, such as a budget in another currency.
     """
-    waiting: list[str] = []
-    root = _Marks(waiting).settled(live, spec.document.root, "")
-    if not waiting:
-        return spec, ()
+    marks = _Marks()
+    root = marks.settled(live, spec.document.root, "")
+    edits = Edits(tuple(marks.now), tuple(marks.next_run))
+    if not edits.next_run:
+        return spec, edits
     assert isinstance(root, Node)
-    return checked(Document(root, spec.file)), tuple(waiting)
+    return checked(Document(root, spec.file)), edits
 
 
 class _Marks:
-    """The `x-change` marks of all fields, at work on two trees; what stays is added to `waiting`."""
+    """The `x-change` marks of all fields, at work on two trees; what differs is sorted into `now` and `next_run`."""
 
-    def __init__(self, waiting: list[str]) -> None:
+    def __init__(self) -> None:
         known = fields()
-        self._next_run = {field.path for field in known if field.change == CHANGES["next run"]}
+        self._waits = {field.path for field in known if field.change == CHANGES["next run"]}
         self._mappings = {field.parent for field in known}
-        self._waiting = waiting
+        self.now: list[str] = []
+        self.next_run: list[str] = []
 
     def settled(self, live: Any, wanted: Any, path: str) -> Any:
         """The node that holds at `path`, or _ABSENT."""
@@ -59,10 +71,13 @@ class _Marks:
                 for name in names
             }
             return Node({name: node for name, node in below.items() if node is not _ABSENT}, wanted.place, wanted.key)
-        same = wanted is not _ABSENT and live == wanted.plain()
-        if path not in self._next_run or same:
+        if path == _ITEMS or (wanted is not _ABSENT and live == wanted.plain()):
             return wanted
-        self._waiting.append(f"{path} ({_words(live)} -> {_words(wanted)})")
+        edit = f"{path} ({_words(live)} -> {_words(wanted)})"
+        if path not in self._waits:
+            self.now.append(edit)
+            return wanted
+        self.next_run.append(edit)
         return live if live is _ABSENT else _node(live, wanted)
 
 

@@ -9,7 +9,8 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from crowdstack.model import Item, ItemId, WorkerId
@@ -58,6 +59,7 @@ def _items(spec: Spec, rows: Iterator[Row], faults: Faults) -> list[Item]:
     wanted = dict.fromkeys(column for column in (*(uses or ()), source.id, source.worker) if column is not None)
     items: list[Item] = []
     lines: dict[str, int] = {}
+    coming = _coming(spec)
     for row in rows:
         values = row.values
         missing = [column for column in wanted if column not in values]
@@ -84,6 +86,8 @@ def _items(spec: Spec, rows: Iterator[Row], faults: Faults) -> list[Item]:
             continue
         lines[name] = row.place.line
         worker = None if source.worker is None else _worker(values[source.worker], row, faults)
+        if worker and coming is not None and worker not in coming:
+            faults.add(row.place, *_absent(spec, worker, list(coming)))
         items.append(Item(id=ItemId(name), data=data, offered_to=(worker,) if worker else ()))
     if not items and not faults.found:
         refuse([_at_file(spec, f"{faults.file} holds no items" if source.file else "there are no items")])
@@ -131,6 +135,22 @@ def _worker(value: Any, row: Row, faults: Faults) -> WorkerId | None:
         faults.add(row.place, "the worker's id is not text of 1 to 100 characters without blanks")
         return None
     return WorkerId(value)
+
+
+def _coming(spec: Spec) -> dict[str, None] | None:
+    """The workers who come, in their order; None for a recording, whose items are offered as it was recorded."""
+    crowd = spec.provider.crowd
+    return None if isinstance(crowd, ReplayCrowd) else dict.fromkeys(crowd.names)
+
+
+def _absent(spec: Spec, worker: WorkerId, coming: Sequence[str]) -> tuple[str, str]:
+    """What is wrong with an item for somebody who is not of the crowd, and what now."""
+    more = f" and {len(coming) - 7} more" if len(coming) > 8 else ""
+    who = ", ".join(coming[:7] if more else coming) + more
+    at = spec.document.at("provider", "crowd")
+    message = f'the item is for "{worker}", who does not come; the crowd is {who}{at}'
+    close = get_close_matches(worker, coming, n=1, cutoff=0.6) if len(coming) <= 100 else []
+    return message, f'did you mean "{close[0]}"?' if close else "name one who comes, or let this worker come too"
 
 
 def _inline_rows(spec: Spec, faults: Faults) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -383,7 +384,11 @@ def _file(path: Path, source: int, variables: Variables | None) -> Node:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise NotFound(f"there is no spec {path}", hint="give its path, or make one: crowdstack new NAME") from None
+        beside = [file.name for file in path.parent.glob("*.y*ml")]
+        close = get_close_matches(path.name, beside, n=1, cutoff=0.6)
+        hint = "give its path" if source else "give its path, or make one: crowdstack new NAME"
+        what = "overlay (-f)" if source else "spec"
+        raise NotFound(f"there is no {what} {path}", hint=f'did you mean "{close[0]}"?' if close else hint) from None
     except IsADirectoryError:
         raise NotFound(f"{path} is a folder, not a spec", hint=f"give the file, like {path / 'task.yaml'}") from None
     except OSError as fault:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PrivateAttr
 from pydantic_core.core_schema import CoreSchema, no_info_plain_validator_function
 
-from crowdstack.model import Money, TaskName
+from crowdstack.model import Money, TaskName, bot_id
 from crowdstack.spec.load import Document
 
 Change = Literal["in place", "next run", "never"]
@@ -234,6 +234,10 @@ class BotCrowd(Model):
     error_rate: Rate = say("Share of units first answered wrongly for the schema.", default=0.0, change="next run")
     abandon_rate: Rate = say("Share of units left unfinished.", default=0.0, change="next run")
     duplicate_rate: Rate = say("Share of submissions sent twice.", default=0.0, change="next run")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(bot_id(number) for number in range(1, self.workers + 1))
 
 
 class ReplayCrowd(Model):

@@ -16,7 +16,7 @@ from typing import Any
 
 import peewee
 
-from crowdstack.errors import Busy, CrowdstackError, Refused, StateMismatch
+from crowdstack.errors import Busy, CrowdstackError, Refused, StateMismatch, StoreMoved
 from crowdstack.folder import private_file, private_folder
 
 # File systems whose locks do not hold between machines, or that copy files behind our back (threats section 3).
@@ -60,6 +60,7 @@ class Database:
         self.peewee = connect(self.path)
         with self._told(), _alone_in(self.path.parent):
             self.peewee.connect()
+            self._file = self.path.stat().st_ino
 
     def close(self) -> None:
         with self._lock:
@@ -86,6 +87,7 @@ class Database:
     @contextmanager
     def _transaction(self, begin: str, end: str) -> Iterator[peewee.Database]:
         with self._lock, self._told():
+            self._check_place()
             self.peewee.execute_sql(f"BEGIN {begin}")
             try:
                 yield self.peewee
@@ -94,6 +96,19 @@ class Database:
                 # Not peewee's `atomic`: a full disk makes SQLite roll back by itself, and its second ROLLBACK hides why.
                 if self.peewee.connection().in_transaction:
                     self.peewee.execute_sql("ROLLBACK")
+
+    def _check_place(self) -> None:
+        """StoreMoved when the open file is not the one at `path` any more: what is written to it nobody would find."""
+        try:
+            there = self.path.stat().st_ino
+        except FileNotFoundError:
+            there = 0
+        if there != self._file:
+            raise StoreMoved(
+                "the store was moved, deleted or replaced while it was open",
+                where=str(self.path),
+                hint="put it back, or `crowdstack restore`, then the same command again",
+            )
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -144,7 +159,7 @@ def in_our_words(fault: Exception, path: Path) -> CrowdstackError:
             "the store cannot be read",
             where=str(path),
             why=text,
-            hint="move it away and put the newest file of backups/ in its place; the inbox tells the rest again",
+            hint="`crowdstack restore` puts the last backup in its place; the inbox tells the rest again",
         )
     if "readonly" in text or "unable to open" in text:
         return Refused("the store cannot be written", where=str(path), why=text)

@@ -36,11 +36,12 @@ _RECORDED, _DONE, _REFUSED = IntentState.RECORDED.value, IntentState.DONE.value,
 
 
 class MoneyBook(Subject):
-    def ended_visits(self, run: RunId, limit: int) -> list[EndedVisit]:
+    def ended_visits(self, run: RunId, limit: int, *, judged: bool = False) -> list[EndedVisit]:
         with self._database.reading() as db:
             found = db.execute_sql(
-                "SELECT id, worker, submissions FROM visit WHERE run = ? AND state = 'left' ORDER BY ended_at, id LIMIT ?",
-                (run, limit),
+                "SELECT id, worker, submissions FROM visit WHERE run = ?1 AND state = 'left' AND NOT (?3 AND EXISTS "
+                "(SELECT 1 FROM submission WHERE visit = visit.id AND status = 'submitted')) ORDER BY ended_at, id LIMIT ?2",
+                (run, limit, judged),
             ).fetchall()
             statuses: dict[str, dict[SubmissionStatus, int]] = {}
             for visit, status, number in db.execute_sql(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -90,6 +91,15 @@ class Runs(Subject):
                 visits=_visit_counts(row),
                 offers=_offers(db, row),
             )
+
+    def basis(self, task: TaskName) -> str:
+        with self._database.reading() as db:
+            found = db.execute_sql(
+                "SELECT run.id, settings, closed_at, revision FROM run JOIN generation ON generation.id = generation "
+                "WHERE run.task = ? ORDER BY number DESC LIMIT 1",
+                (task,),
+            ).fetchone()
+        return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
     def want(self, run: RunId, state: RunState, now: datetime, *, drain_now: bool = False) -> None:
         with self._database.writing() as db:

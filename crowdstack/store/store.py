@@ -7,7 +7,9 @@ Its verbs stand by subject: `runs` (runs, units, offers), `events` (what the inb
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +18,10 @@ from crowdstack.errors import LockHeld
 from crowdstack.folder import open_private
 from crowdstack.model import RunId
 from crowdstack.store import tables
+from crowdstack.store.backups import backup
 from crowdstack.store.database import Database
 from crowdstack.store.events import Events
-from crowdstack.store.migrations import backup, migrate
+from crowdstack.store.migrations import migrate
 from crowdstack.store.money import MoneyBook
 from crowdstack.store.runs import Runs
 from crowdstack.store.verdicts import Verdicts
@@ -36,8 +39,11 @@ class PeeweeStore(Runs, Events, MoneyBook, Verdicts):
         super().__init__(database)
 
     def client_id(self) -> str:
+        """Of this store in this place: a copy elsewhere is somebody else, who has to wait for the lease."""
         with self._database.reading() as db:
-            return str(tables.Identity.select().get(db).client)
+            stored = str(tables.Identity.select().get(db).client)
+        place = f"{stored}\0{platform.node()}\0{self._database.path.resolve()}"
+        return hashlib.blake2b(place.encode(), digest_size=16).hexdigest()
 
     def backup(self, to: str) -> None:
         backup(self._database, Path(to).absolute())

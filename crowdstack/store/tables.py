@@ -235,6 +235,7 @@ _DUE = [  # small: they hold only what waits for the server, or for a person
     "CREATE INDEX unit_generation_withdraw ON unit (generation) WHERE withdraw = 1",
     "CREATE INDEX unit_generation_named_again ON unit (generation) "
     "WHERE attempt > 1 AND offered_to IS NOT NULL AND state = 'open'",
+    "CREATE INDEX submission_visit_waits ON submission (visit) WHERE status = 'submitted'",
 ]
 
 

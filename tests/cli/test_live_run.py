@@ -26,6 +26,8 @@ def test_a_live_run_is_paused_resumed_examined_and_taken_down(here: Stage) -> No
     assert here.status()["state"] == "live"
 
     here.kill("loop")
+    (identity,) = here.state.glob("runs/*/reconcile.process.json")
+    identity.write_bytes(b"\0" * 64)  # a machine that lost its power: nobody is known to run
     assert not here.status()["loop"]["running"]
     found = {row["what"]: row["level"] for row in json.loads(here.run("doctor", "-o", "json"))}
     assert (found["reconciler"], found["store"], found["folder"]) == ("warn", "ok", "ok")

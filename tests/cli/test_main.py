@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -89,6 +90,52 @@ def test_a_bug_ends_with_255_and_says_how_to_see_more(call: Call) -> None:
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/root/birds"), "Permission denied"),
+        (OSError(errno.EXDEV, "Invalid cross-device link", "/tmp/.birds.1", None, "/root/birds"), "cross-device"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError(errno.EMFILE, "Too many open files", b"/root/birds"), "Too many open files"),
+    ],
+)
+def test_what_the_operating_system_refuses_is_no_bug(call: Call, fault: OSError, reason: str) -> None:
+    said = call("status", world=Broken(fault))
+    assert said.code == 4
+    assert reason in said.err
+    assert "bug" not in said.err
+    assert "  try: " in said.err
+    assert ("/root/birds" in said.err) is (fault.filename is not None)
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EBADF, "Bad file descriptor"), TimeoutError(), OSError("no errno")])
+def test_a_fault_of_the_system_that_only_we_can_cause_stays_a_bug(call: Call, fault: OSError) -> None:
+    assert call("status", world=Broken(fault)).code == 255
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that takes nothing from anybody")
+@pytest.mark.parametrize("arguments", [["--state", "/proc/x", "up", "birds/task.yaml", "--yes"], ["new", "/proc/zz"]])
+def test_a_folder_that_takes_nothing_is_named(
+    call: Call, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("new", "birds").code == 0
+    said = call(*arguments)
+    assert said.code == 4
+    assert "error: /proc/" in said.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_that_is_full_is_no_bug() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "crowdstack", "explain"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 4
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_debug_shows_the_traceback_without_values_of_variables(call: Call) -> None:
     canary = "canary-of-a-secret"
 
@@ -115,6 +162,45 @@ def test_what_click_refuses_is_a_usage_error_with_a_hint(call: Call, arguments: 
     assert said.code == 2
     assert said.err.startswith("error: ")
     assert "--help" in said.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["units"]])
+def test_no_command_shows_the_help_as_it_is(call: Call, arguments: list[str]) -> None:
+    said = call(*arguments)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("Usage: crowdstack")
+    assert "error:" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["status"], 6, "crowdstack up"),
+        (["-s", "birds", "status"], 6, "crowdstack up"),
+        (["export", "task.yaml"], 6, "crowdstack up SPEC"),
+        (["units", "ls", "--spec", "task.yaml"], 6, "crowdstack up SPEC"),
+        (["preview", "tsk.yaml"], 6, 'did you mean "task.yaml"?'),
+        (["status", "tsk.yaml"], 6, 'did you mean "task.yaml"?'),
+        (["doctor", "tsk.yaml"], 6, "there is no spec tsk.yaml"),
+        (["logs", "serv"], 2, "crowdstack logs server"),
+        (["logs", "task.yaml", "servr"], 2, "crowdstack logs task.yaml server"),
+        (["restore", "--yes"], 6, "name the spec, or its folder with -C"),
+        (["status", "task.yaml"], 0, "`crowdstack up` begins one"),
+        (["destroy"], 6, "crowdstack up"),
+        (["destroy", "task.yaml"], 0, "nothing is up"),
+    ],
+)
+def test_a_newcomer_is_told_what_now(
+    call: Call, arguments: list[str], code: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that `new` wrote and where nothing was ever up."""
+    monkeypatch.chdir(tmp_path)
+    assert call("new", "birds").code == 0
+    monkeypatch.chdir("birds")
+    said = call(*arguments)
+    assert said.code == code
+    assert told in said.err + said.out
+    assert not Path(".crowdstack").exists(), "looking made something"
 
 
 def test_an_unknown_command_names_the_nearest(call: Call) -> None:

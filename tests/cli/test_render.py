@@ -78,15 +78,22 @@ def test_hostile_text_prints_as_text(call: Call, tmp_path: Path, command: str, f
         preview_says={
             "lines": (a_line("+", HOSTILE),),
             "notes": (HOSTILE,),
+            "edits": (HOSTILE,),
             "never_changes": (HOSTILE,),
             "steps": (a_step(Operation.UPDATE, HOSTILE, changed=(HOSTILE,)),),
         },
-        status_says={"loop_note": HOSTILE, "links": (HOSTILE,), "server_url": HOSTILE},
+        status_says={
+            "loop_note": HOSTILE,
+            "links": {HOSTILE: HOSTILE},
+            "labels": {HOSTILE: HOSTILE},
+            "server_url": HOSTILE,
+        },
     )
     log = tmp_path / "runs" / "birds-1" / "server.log"
     log.parent.mkdir(parents=True)
     log.write_text(HOSTILE.replace("\ud800", "") + "\n")
-    said = call(command, *(() if command == "logs" else ("-o", form)), world=world)
+    options = {"logs": (), "status": ("--links", "-o", form)}.get(command, ("-o", form))
+    said = call(command, *options, world=world)
     assert said.code == 0
     assert "owned" in said.out
     assert not set(said.out) & set("\x1b\x07\r\x9b\u202e\u2066\ud800")
@@ -135,8 +142,9 @@ ERRORS = {
 }
 STATUSES = {
     "status-live": a_status(loop_note="waits for verdicts", quarantined=2),
+    "status-links": a_status(),
     "status-nothing": a_status(
-        state="not deployed", server_url=None, server_healthy=False, loop_running=False, links=(), budget=None
+        state="not deployed", server_url=None, server_healthy=False, loop_running=False, links={}, budget=None
     ),
 }
 
@@ -146,7 +154,7 @@ STATUSES = {
     [
         *((name, render.preview(plan)) for name, plan in PREVIEWS.items()),
         *((name, render.error(fault)) for name, fault in ERRORS.items()),
-        *((name, render.status(now, "text")) for name, now in STATUSES.items()),
+        *((name, render.status(now, "text", links=name == "status-links")) for name, now in STATUSES.items()),
     ],
     ids=[*PREVIEWS, *ERRORS, *STATUSES],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -21,10 +22,29 @@ def test_up_brings_it_up_and_returns_once_the_target_is_met_and_all_is_down(call
     assert "crowdstack export birds.yaml -f csv -o birds.csv" in said.out
 
 
+@pytest.mark.parametrize("arguments", [["up", "--yes"], ["preview"], ["preview", "--set", "target.repeats=2"]])
+def test_what_reads_a_spec_takes_task_yaml_unless_told(call: Call, arguments: list[str]) -> None:
+    world = World()
+    assert call(*arguments, world=world).code == 0
+    assert world.opened_with["spec"] == Path("task.yaml")
+    assert "(default: task.yaml)" in " ".join(call(arguments[0], "--help").out.split())
+
+
+@pytest.mark.parametrize("command", ["validate", "preview", "up"])
+def test_without_a_task_yaml_here_the_way_to_one_is_told(
+    call: Call, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = call(command)
+    assert said.code == 6
+    assert "task.yaml" in said.err
+    assert "crowdstack new NAME" in said.err
+
+
 def test_progress_and_the_preview_of_up_go_to_stderr(call: Call) -> None:
     said = call("up", "--yes", world=World())
     assert "Can never be changed later" in said.err
-    assert "link for a person: http://127.0.0.1:8000/?t=" in said.err
+    assert "link for person-1: http://127.0.0.1:8000/?t=" in said.err
     assert len(said.out.splitlines()) == 2
 
 
@@ -157,6 +177,23 @@ def test_status_as_json_has_the_promised_keys(call: Call) -> None:
     assert told["server"] == {"url": "http://127.0.0.1:8000", "healthy": True}
     assert told["loop"]["running"] is True
     assert told["spend"] == "0.05 USD"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ((), False),
+        (("-o", "md"), False),
+        (("--links",), True),
+        (("--links", "-o", "md"), True),
+        (("-o", "json"), True),
+        (("-o", "ndjson"), True),
+    ],
+)
+def test_status_shows_whole_links_to_who_asks_for_them(call: Call, arguments: tuple[str, ...], shown: bool) -> None:
+    said = call("status", *arguments, world=World(state="live", target=1000))
+    assert ("v1.1.abc.def" in said.out) is shown
+    assert ("1 for people: crowdstack status --links" in said.out) is not shown
 
 
 @pytest.mark.parametrize(("command", "state"), [("stop", "paused"), ("resume", "live")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,13 +72,24 @@ def test_ctrl_c_at_the_question_changes_nothing(terminal: Open) -> None:
         at.type(CTRL_C)
         at.reads_for(3)
     assert at.ended() == 8
-    assert "link for a person" not in at.seen
+    assert "link for person-1" not in at.seen
 
 
 def test_no_color_takes_the_colours_away(terminal: Open) -> None:
     at = terminal({}, "--no-color", "preview")
     assert at.ended() == 0
     assert "\x1b[" not in at.seen
+
+
+def test_no_color_in_the_environment_does_so_too(terminal: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = terminal({}, "preview")
+    assert coloured.ended() == 0
+    assert "\x1b[" in coloured.seen
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = terminal({}, "up", "--yes")
+    assert plain.ended() == 0
+    assert not re.search(r"\x1b\[[0-9;]*[1-9][0-9;]*m", plain.seen), "a colour"
 
 
 def test_answers_are_not_printed_on_a_terminal_as_they_are(terminal: Open) -> None:

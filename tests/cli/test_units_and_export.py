@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,7 @@ from crowdstack.cli import render
 from crowdstack.model import UnitId
 from crowdstack.store.store import PeeweeStore
 from tests.cli.conftest import Call
+from tests.cli.terminal import ROOT
 from tests.cli.test_render import HOSTILE
 from tests.cli.world import World
 from tests.contracts.store import started
@@ -103,6 +109,17 @@ def test_all_approves_what_waits_after_a_yes(call: Call, worked: tuple[World, li
     assert [row["state"] for row in listed] == ["approved", "approved", "open"]
 
 
+def test_a_verdict_of_a_user_without_a_name_is_given_by_its_number(
+    call: Call, worked: tuple[World, list[UnitId]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 7)  # nobody in /etc/passwd
+    assert call("units", "approve", "--all", "--yes", world=worked[0]).code == 0
+    with closing(sqlite3.connect(tmp_path / "state" / "store.db")) as db:
+        assert db.execute('SELECT DISTINCT "by" FROM verdict').fetchall() == [(f"uid:{2**31 - 7}",)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -147,3 +164,54 @@ def test_export_into_a_folder_that_is_not_there_says_so(call: Call, worked: tupl
     said = call("export", "-o", "/nowhere/answers.csv", world=worked[0])
     assert said.code == 4
     assert "/nowhere/answers.csv" in said.err
+
+
+COMMAND = [sys.executable, "-m", "crowdstack", "-s", "birds", "--state", "state"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["export"], ["export", "-f", "jsonl"], ["units", "ls"], ["units", "ls", "-o", "ndjson"]]
+)
+def test_a_reader_that_has_seen_enough_is_no_noise(
+    worked: tuple[World, list[UnitId]], arguments: list[str], tmp_path: Path
+) -> None:
+    """As `| head -1`: the pipe is closed before everything is written."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*COMMAND, *arguments], cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_an_export_is_private_whatever_the_umask(worked: tuple[World, list[UnitId]], tmp_path: Path) -> None:
+    subprocess.run([*COMMAND, "export", "-o", "out.csv"], cwd=tmp_path, umask=0, check=True, capture_output=True)
+    assert (tmp_path / "out.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_without_a_locale_answers_are_exported_as_they_are(worked: tuple[World, list[UnitId]], tmp_path: Path) -> None:
+    bare = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0",
+            "PYTHONPATH": str(ROOT)}  # fmt: skip
+    for form, name in (("jsonl", "\u00e4nswers.jsonl"), ("csv", "\u00e4nswers.csv")):
+        piped = subprocess.run(
+            [*COMMAND, "export", "-f", form], cwd=tmp_path, env=bare, capture_output=True, check=True
+        )
+        filed = subprocess.run(
+            [*COMMAND, "export", "-f", form, "-o", name], cwd=tmp_path, env=bare, capture_output=True, check=True
+        )
+        assert (tmp_path / name).read_bytes() == piped.stdout
+        assert "\u202egnp.exe\u2066".encode() in piped.stdout
+        assert b"2 submissions in " in filed.stderr
+    shown = subprocess.run([*COMMAND, "units", "ls"], cwd=tmp_path, env=bare, capture_output=True, check=True)
+    assert shown.stdout.isascii()
+
+
+def test_export_onto_a_folder_says_so_and_leaves_it_empty(
+    call: Call, worked: tuple[World, list[UnitId]], tmp_path: Path
+) -> None:
+    (tmp_path / "answers").mkdir()
+    said = call("export", "-o", str(tmp_path / "answers"), world=worked[0])
+    assert said.code == 4
+    assert "it is a folder" in said.err
+    assert list((tmp_path / "answers").iterdir()) == []

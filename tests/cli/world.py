@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from typing import Any
 
 from crowdstack.deploy import Preview, Status
 from crowdstack.folder import Folder
-from crowdstack.model import Money, UnitCounts, VisitCounts
+from crowdstack.model import Money, UnitCounts, VisitCounts, WorkerId
 from crowdstack.plan.cost import Cost
 from crowdstack.plan.forecast import Line
 from crowdstack.ports import Operation, Step
@@ -57,6 +57,7 @@ def a_preview(**changes: Any) -> Preview:
         "lines": (a_line("+", "open study birds-1: 4 places"),),
         "cost": a_cost(),
         "target_met": False,
+        "basis": "",
         "notes": (),
         "never_changes": ("the reward of study birds-1",),
     }
@@ -76,13 +77,14 @@ def a_status(**changes: Any) -> Status:
         "server_healthy": True,
         "loop_running": True,
         "loop_note": None,
-        "links": ("http://127.0.0.1:8000/?t=v1.1.abc.def",),
+        "links": {"person-1": "http://127.0.0.1:8000/?t=v1.1.abc.def"},
         "spend": usd(5),
         "exposure": usd(20),
         "cap": usd(25),
         "budget": usd(100),
         "quarantined": 0,
         "workers": 1,
+        "labels": {"team": "nlp"},
         "started_at": None,
         "rate_per_min": None,
     }
@@ -122,7 +124,7 @@ class World:
         steps = () if self.state == "live" else a_preview().steps
         return a_preview(**{"steps": steps, "task": self.task, **self.preview_says})
 
-    def up(self, *, fresh: bool = False, on_step: Callable[[Step], None]) -> Any:
+    def up(self, *, seen: Preview, fresh: bool = False, on_step: Callable[[Step], None]) -> Any:
         for step in self.preview().steps:
             on_step(step)
         threading.Event().wait(self.deploy_s)
@@ -140,14 +142,17 @@ class World:
         there = a_status(task=self.task, state=self.state, done=self.done, target=self.target, loop_running=self.loop)
         return replace(there, **self.status_says)
 
-    def links(self) -> tuple[str, ...]:
-        return a_status().links if self.state == "live" else ()
+    def links(self) -> Mapping[WorkerId, str]:
+        return a_status().links if self.state == "live" else {}
 
     def stop(self) -> None:
         self.state = "paused"
 
     def resume(self) -> None:
         self.state = "live"
+
+    def settle(self) -> dict[str, str]:
+        return {}
 
     def start_loop(self) -> None:
         self.loop = not self.loop_dies

@@ -457,6 +457,16 @@ class StoreContract:
         (ended,) = store.ended_visits(run.id, 10)
         assert (ended.visit, ended.submissions, ended.statuses) == (hold.visit, 1, {SubmissionStatus.SUBMITTED: 1})
 
+    def test_visits_that_wait_for_a_verdict_are_not_among_the_judged(self, store: Store) -> None:
+        run, inbox, units = started(store)
+        waits, judged = inbox.work(units[0], "ann"), inbox.work(units[1], "bo")
+        inbox.deliver()
+        assert store.ended_visits(run.id, 10, judged=True) == []
+        store.judge(submission(store, judged).submission, Verdict.EXCLUDE, reason="", by="me", version=None, now=NOW)
+        (ended,) = store.ended_visits(run.id, 10, judged=True)
+        assert (ended.visit, ended.statuses) == (judged.visit, {SubmissionStatus.EXCLUDED: 1})
+        assert {each.visit for each in store.ended_visits(run.id, 10)} == {waits.visit, judged.visit}
+
     def test_a_late_answer_brings_an_empty_visit_back_to_be_settled(self, store: Store) -> None:
         run, inbox, units = started(store)
         hold = inbox.hold(units[0], "ann")

@@ -34,7 +34,8 @@ def main(folder: Path) -> None:
         few = batch.events[:7]
         inbox_at = inbox.at(few[-1].seq)
         store.keep(run.id, type(batch)(before=batch.before, events=few, cursor=inbox_at))
-        os.pwrite(acked, str(inbox_at.seq).encode().rjust(6), 0)
+        os.lseek(acked, 0, os.SEEK_SET)  # not pwrite: faults are injected into the store's own writes
+        os.write(acked, str(inbox_at.seq).encode().rjust(6))
     for ended in store.ended_visits(run.id, UNITS):
         settle(store, run, next(hold for hold in holds if hold.visit == ended.visit))
     for row in store.submissions(TASK):

@@ -105,7 +105,7 @@ def test_two_reconcilers_send_each_effect_once(tmp_path: Path) -> None:
 
 
 def test_a_laptop_that_sleeps_past_every_deadline_loses_nothing(tmp_path: Path) -> None:
-    """Stopped processes are worse off than a sleeping machine: their monotonic clock goes on, and every hold is over."""
+    """Stopped processes are worse off than a sleeping machine: their monotonic clock goes on."""
     bots(tmp_path, items=16, each="500ms", timeout="3s")
     with stage(tmp_path) as here:
         here.run("up", "task.yaml", "--yes", "--detach")

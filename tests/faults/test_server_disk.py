@@ -37,16 +37,24 @@ def free_port() -> int:
 
 @contextmanager
 def process(
-    folder: Path, port: int, *, under: list[str] | None = None, **limits: Any
+    folder: Path,
+    port: int,
+    *,
+    under: list[str] | None = None,
+    timeout_s: int = 600,
+    code: Path = REPO,
+    changes: dict[str, Any] | None = None,
+    **limits: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server of its own, perhaps under strace; killed at the end."""
+    """A server of its own, perhaps under strace, from another checkout or with other settings; killed at the end."""
     run = folder / "run"
     run.mkdir(mode=0o700, exist_ok=True)
-    write_private(run / "server.json", config(folder / "blobs", port=port, limits=limits).to_bytes())
+    settings = config(folder / "blobs", port=port, limits=limits, timeout_s=timeout_s, **(changes or {}))
+    write_private(run / "server.json", settings.to_bytes())
     (run / "server.process.json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "crowdstack.server", "--run-folder", str(run), "--blobs", str(folder / "blobs")]
     with (folder / "server.log").open("ab") as log:
-        child = subprocess.Popen([*(under or []), *command], cwd=REPO, stderr=log, start_new_session=True)
+        child = subprocess.Popen([*(under or []), *command], cwd=code, stderr=log, start_new_session=True)
     try:
         yield child
     finally:

@@ -111,7 +111,7 @@ def test_a_broken_page_is_told_and_not_taken_for_data(tmp_path: Path) -> None:
     with (tmp_path / "store.db").open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (64 * 4096))
-    with pytest.raises(StateMismatch, match="backups"):
+    with pytest.raises(StateMismatch, match="crowdstack restore"):
         open_and_read(tmp_path / "store.db")
 
 

@@ -134,7 +134,7 @@ class World:
 
     def act(self, actions: Any, store: Any, provider: Any) -> None:
         record_and_send(
-            self.run.id, actions, store=store, provider=provider, budget=self.desired.budget, now=NOW
+            self.run.id, actions, store=store, provider=provider, budget=self.desired.budget, may_spend=lambda: True, now=NOW
         )  # fmt: skip
 
     def tick(self, life: Life) -> None:
@@ -142,7 +142,7 @@ class World:
         store, provider = Mortal(self.store, life), Mortal(self.provider, life)
         self.quiet = False
         try:
-            send_recorded(self.run.id, store=store, provider=provider, now=NOW)
+            send_recorded(self.run.id, store=store, provider=provider, may_spend=lambda: True, now=NOW)
             observed = self.look(store, provider)
             actions = self.decided(observed)
             if observed.study is not None:
@@ -237,7 +237,9 @@ class Unbudgeted(World):
         return decide(replace(self.desired, budget=None), observed).actions
 
     def act(self, actions: Any, store: Any, provider: Any) -> None:
-        record_and_send(self.run.id, actions, store=store, provider=provider, budget=None, now=NOW)
+        record_and_send(
+            self.run.id, actions, store=store, provider=provider, budget=None, may_spend=lambda: True, now=NOW
+        )
 
 
 class Unrecorded(World):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from crowdstack.model import Money, RunState, StudyState, UnitCounts
 from crowdstack.plan.actions import (
     Action,
@@ -146,6 +148,34 @@ def test_when_the_surplus_is_used_up_a_person_is_needed() -> None:
     stuck = observed(open=5, submitted=5, places=12, paid=12)
     assert decide(want, stuck).actions == ()
     assert rest(want, stuck) is RestState.NEEDS_PERSON
+
+
+def rest_of(**counts: int) -> str:
+    """What is said when 12 places for 10 items are used and 5 units are open."""
+    there = observed(open=5, submitted=5, places=12, paid=12)
+    told = decide(desired(items=10, surplus_least=2, surplus_percent=0), replace(
+        there, units=replace(there.units, **counts))).rest  # fmt: skip
+    assert told.state is RestState.NEEDS_PERSON
+    assert "all 12 places" in told.why
+    assert "5 units are open" in told.why
+    return told.why
+
+
+def test_when_the_surplus_is_used_up_what_used_it_is_named() -> None:
+    assert "open: visits ended early. See" in rest_of()
+    assert "open: 7 answers were excluded. See" in rest_of(excluded=7)
+    assert "open: 7 answers were rejected. See" in rest_of(rejected=7)
+    assert "open: 3 answers were excluded, 4 answers were rejected. See" in rest_of(excluded=3, rejected=4)
+    assert "open: 4 answers were for units that were done already, visits ended early. See" in rest_of(surplus=4)
+    assert "open: 2 answers were excluded, visits ended early. See" in rest_of(excluded=2)
+
+
+def test_what_an_ideal_crowd_leaves_of_its_last_visit_is_no_visit_that_ended_early() -> None:
+    want = desired(items=10, per_visit=4, surplus_least=1, surplus_percent=0)
+    there = observed(open=4, submitted=6, places=4, paid=4)
+    told = decide(want, replace(there, units=replace(there.units, excluded=8))).rest.why
+    assert "8 answers were excluded. See" in told
+    assert "ended early" not in told
 
 
 def test_places_stay_inside_the_budget() -> None:

@@ -78,6 +78,17 @@ def test_another_reconciler_finds_the_crowd_that_one_before_it_started(bots: Moc
     heir.stop()
 
 
+def test_a_crowd_that_goes_by_other_settings_is_replaced(bots: MockCrowd, tmp_path: Path) -> None:
+    bots.ensure()
+    first = wait_for(bots)
+    heir = crowd(tmp_path / "crowd", {**BOTS, "workers": 3})
+    heir.ensure()
+    assert wait_for(heir) != first
+    assert not process.alive(first)
+    assert json.loads((tmp_path / "crowd" / "crowd.json").read_bytes())["workers"] == 3
+    heir.stop()
+
+
 def test_its_configuration_is_private(bots: MockCrowd, tmp_path: Path) -> None:
     bots.ensure()
     wait_for(bots)
@@ -100,7 +111,7 @@ def test_people_get_a_link_each_and_always_the_same(tmp_path: Path) -> None:
     assert not made.running()
     assert made.links() == crowd(tmp_path, {"kind": "human", "people": ["ann", "bob"]}).links()
     claims = []
-    for link in made.links():
+    for link in made.links().values():
         (token,) = parse_qs(urlsplit(link).query)["t"]
         claims.append(tokens.Signer(KEY, "link").check(token, now=OPENED.timestamp() + 1))
         assert tokens.Signer(KEY, "link").check(token, now=OPENED.timestamp() + LINK_DAYS * 86_400) is None
@@ -111,4 +122,4 @@ def test_people_get_a_link_each_and_always_the_same(tmp_path: Path) -> None:
 
 
 def test_simulated_workers_need_no_links(tmp_path: Path) -> None:
-    assert crowd(tmp_path, BOTS).links() == []
+    assert crowd(tmp_path, BOTS).links() == {}

@@ -49,7 +49,8 @@ def test_each_change_is_told_as_the_embedded_engine_tells_it(real: RealWorld, tm
         heard: list[Step] = []
         embedded.up(body)
         done = real.up(body, heard.append)
-        assert list(done.steps) == heard == list(foreseen.steps)
+        assert list(done.steps) == heard
+        assert sorted(done.steps, key=str) == sorted(foreseen.steps, key=str)
         assert done.outputs["size"] == embedded.engine.outputs()["size"]  # type: ignore[index]
         assert real.things() == sorted(embedded.things())
     assert real.engine.outputs() == done.outputs

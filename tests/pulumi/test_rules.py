@@ -15,6 +15,7 @@ import pytest
 
 from crowdstack import process
 from crowdstack.engine import pulumi_state as states
+from crowdstack.engine.automation import Place
 from crowdstack.engine.chosen import Choice, ChosenEngine
 from crowdstack.engine.outputs import FRESH_S, Outputs
 from crowdstack.engine.plugin import Plugin
@@ -22,9 +23,10 @@ from crowdstack.engine.pulumi_events import Story
 from crowdstack.engine.pulumi_faults import Owner, error_of
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.values import SECRET, SIGNATURE
-from crowdstack.errors import Busy, CredentialsMissing, LockHeld, Refused, StateMismatch, StepFailed
+from crowdstack.errors import Busy, CredentialsMissing, LockHeld, Refused, StateMismatch, StepFailed, UsageError
 from crowdstack.folder import private_folder
 from crowdstack.ports import Operation, Step
+from crowdstack.wiring import wished
 from tests.engine.world import TOKEN, ThingType
 from tests.engine.world import World as Embedded
 
@@ -255,14 +257,32 @@ def test_what_is_up_keeps_its_engine_until_it_is_down(tmp_path: Path) -> None:
     engine(real).remember()
     up[0] = True
     assert engine(None).choice == engine(real).choice == real
+    assert engine(Choice(engine="pulumi", secrets="awskms://key")).choice == real, "no backend was named: the known one"
     with pytest.raises(Refused) as fault:
         _ = engine(embedded).choice
+    with pytest.raises(Refused):
+        _ = engine(Choice(engine="pulumi", backend="s3://others")).choice
     assert "pulumi at s3://birds" in str(fault.value)
     up[0] = False
     assert engine(embedded).choice == embedded
     (tmp_path / "birds" / "engine.json").write_text("{")
     with pytest.raises(StateMismatch):
         _ = engine(None).choice
+
+
+def test_the_options_name_an_engine_and_its_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(private_folder(tmp_path / "a b"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert wished(None, None) is None
+    assert wished("embedded", None) == Choice()
+    assert wished(None, "s3://birds") == Choice(engine="pulumi", backend="s3://birds")
+    for told, meant in (("file://./here?x=1", tmp_path / "a b" / "here"), ("file://~/there", tmp_path / "there")):
+        choice = wished("pulumi", told)
+        assert choice is not None
+        assert choice.backend is not None
+        assert Place(backend=choice.backend, passphrase=tmp_path).local == meant
+    with pytest.raises(UsageError):
+        wished("embedded", "s3://birds")
 
 
 def test_a_step_of_both_engines_reads_the_same(tmp_path: Path) -> None:

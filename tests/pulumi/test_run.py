@@ -24,6 +24,7 @@ from tests.stories.stage import (
     assert_journal_is_export,
     assert_nothing_is_left,
     bots_project,
+    pause,
     promise_kept,
     rte_project,
     stage,
@@ -115,7 +116,7 @@ def test_a_cli_that_is_killed_again_and_again_makes_one_server(tmp_path: Path) -
             up = here.start(*command)
             note = here.state / "stacks" / "bots" / "cli.process.json"
             wait_until(lambda n=note, u=up: n.exists() or u.poll() is not None, within_s=60, what="the CLI to work")
-            process._never.wait(rng.uniform(0.0, 2.5))
+            pause(rng.uniform(0.0, 2.5))
             killed += kill_cli(note)
             assert up.wait(timeout=120) in (0, 4), here.logs()  # 0: it was too late to be killed
             assert len(here.pids("server")) <= 1, "two servers of one run"

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from crowdstack.engine import state_file
+from crowdstack.engine.chosen import ChosenEngine
 from crowdstack.engine.passphrase import Passphrase
 from crowdstack.engine.pulumi_state import outputs
+from crowdstack.engine.stack_state import StackState
 from crowdstack.engine.types import crowdstack_plugin
-from crowdstack.errors import StateMismatch
+from crowdstack.errors import NotFound, StateMismatch
 from crowdstack.folder import Folder, private_folder
-from tests.engine.runs import Site
+from tests.engine.runs import Site, servers
 from tests.engine.world import World
 from tests.pulumi.test_automation import things
 from tests.pulumi.tools import pulumi_cli
@@ -134,6 +136,70 @@ def test_no_key_is_in_clear_in_an_exported_state(made: tuple[dict[str, Any], Fol
     document, folder = made
     keys = outputs(state_file.read(json.dumps(document).encode(), folder.passphrase, where=""))["keys"]  # type: ignore[index]
     assert not [key for key in keys.values() if key in json.dumps(document)]
+
+
+# ---------------------------------------------------------------------------------------------------- the verbs
+
+
+@pytest.fixture
+def verbs(tmp_path: Path) -> Iterator[tuple[StackState, Site]]:
+    """The state of a run's stack, on the embedded engine."""
+    site = Site(tmp_path)
+    site.up()
+    try:
+        chosen = ChosenEngine(site.stack, wish=None, bound=lambda: True, open_=lambda choice: site.engine)
+        state = StackState(
+            chosen=chosen,
+            open_=lambda choice: site.engine,
+            plugin=crowdstack_plugin(site.folder, site.launcher),
+            project="crowdstack",
+            stack="birds",
+            passphrase=site.folder.passphrase,
+            backups=tmp_path / "backups",
+        )
+        yield state, site
+    finally:
+        site.launcher.stop("birds-1")
+
+
+def test_a_state_is_listed_and_shown_without_its_secrets(verbs: tuple[StackState, Site]) -> None:
+    state, site = verbs
+    assert [found["urn"].split("::")[-1] for found in state.resources()] == [
+        "crowdstack-birds",
+        "birds",
+        "default",
+        "birds-keys",
+        "birds-bundle",
+        "birds-server",
+    ]
+    shown = json.dumps([state.resource("birds-keys"), state.resource("birds-server"), state.resources()])
+    keys = (site.engine.outputs() or {})["keys"].values()
+    assert not [key for key in keys if key in shown]
+    with pytest.raises(NotFound, match="birds-kyes"):
+        state.resource("birds-kyes")
+
+
+def test_what_others_need_is_not_forgotten_and_what_is_forgotten_is_left_alone(verbs: tuple[StackState, Site]) -> None:
+    state, site = verbs
+    with pytest.raises(StateMismatch) as fault:
+        state.forget("birds-keys")
+    assert "birds-server" in str(fault.value)
+    running = servers(site)
+    state.forget("birds-server")
+    assert "birds-server" not in json.dumps(state.resources())
+    assert servers(site) == running
+    (backup,) = state.backups.iterdir()
+    assert backup.stat().st_mode & 0o777 == 0o600
+    state.import_(backup.read_bytes(), where="backup", wish=None, allowed=lambda run: None)
+    assert {step.operation.value for step in site.engine.preview(site.program(site.inputs())).steps} == {"same"}
+
+
+def test_the_state_of_another_run_is_not_imported(verbs: tuple[StackState, Site]) -> None:
+    state, site = verbs
+    data, before = state.export(), (site.stack / "state.json").read_bytes()
+    with pytest.raises(StateMismatch, match="another run"):
+        state.import_(data, where="state.json", wish=None, allowed=lambda run: f"{run} is over")
+    assert (site.stack / "state.json").read_bytes() == before
 
 
 # ---------------------------------------------------------------------------------------------------- between engines

@@ -54,6 +54,7 @@ class Server:
     places: int = 0
     sent: int = 0
     acked: int = 0
+    lease_s: float = 30.0  # left, whenever it is asked for
     line_breaks: int = 0  # how many more times the line breaks after a batch was told
 
     def _answer(self, what: str) -> None:
@@ -121,6 +122,9 @@ class Server:
     async def release(self, seq: int) -> None:
         self._answer(f"release {seq}")
 
+    def lease_left_s(self) -> float:
+        return self.lease_s
+
     async def close(self) -> None:
         pass
 
@@ -143,14 +147,14 @@ class Crowd:
 
 
 class Stage:
-    def __init__(self, folder: Path, *, count: int = 4, **more: Any) -> None:
+    def __init__(self, folder: Path, *, units: int = 4, **more: Any) -> None:
         self.folder = folder
         self.store = PeeweeStore(folder / "store.db")
         self.provider = MockProvider(folder / "mock.db")
         self.clock = FakeClock()
         self.crowd = Crowd()
-        wish = replace(desired(items=count, **more), task=TASK)
-        names = [f"item-{n}" for n in range(count)]
+        wish = replace(desired(items=units, **more), task=TASK)
+        names = [f"item-{n}" for n in range(units)]
         settings = {"desired": wish.to_settings()}
         self.run = self.store.open_run(TASK, settings=settings, items=items(*names), repeats=1, fresh=False, now=NOW)
         self.desired = Desired.from_settings(settings["desired"], run=self.run.id)
@@ -214,6 +218,8 @@ class MortalServer:
 
     def __getattr__(self, name: str) -> Any:
         verb, life = getattr(self._server, name), self._life
+        if name == "lease_left_s":
+            return verb
 
         async def called(*arguments: Any, **more: Any) -> Any:
             if name == "close":

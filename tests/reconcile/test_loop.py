@@ -12,8 +12,10 @@ import pytest
 
 from crowdstack.errors import LockHeld
 from crowdstack.model import IntentState, Money, RunState, StudyState, Verdict, WorkerId
+from crowdstack.plan.desired import Count
 from crowdstack.plan.forecast import fold, forecast, journaled
 from crowdstack.reconcile.observe import observe
+from crowdstack.reconcile.settle import settle
 from tests.contracts.store import NOW, TASK, items
 from tests.money.world import Life
 from tests.plan.builders import CENTS_5
@@ -168,6 +170,32 @@ def test_more_than_the_budget_is_never_listed_and_the_run_says_so(stage: Any) ->
     assert here.store.noted(here.run.id)[0] == "budget"
 
 
+def test_nothing_that_costs_more_is_sent_under_a_lease_that_runs_out(stage: Any) -> None:
+    here = stage()
+    here.server.lease_s = 14.9
+    here.live(Life(until=120))
+    assert here.effects() == []
+    assert here.store.open_intents(here.run.id) == [], "what is written down must be sent"
+    here.server.lease_s = 15.0
+    here.live()
+    all_is_well(here)
+
+
+def test_who_wakes_up_between_writing_down_and_sending_waits_for_the_lease(stage: Any) -> None:
+    here = stage()
+
+    def opening() -> bool:
+        return "open" in [intent.kind for intent in here.store.open_intents(here.run.id)]
+
+    here.server.lease_left_s = lambda: 0.0 if opening() else 30.0
+    here.live(Life(until=200))
+    assert opening()
+    assert here.effects() == []
+    here.server.lease_left_s = lambda: 30.0
+    here.live()
+    all_is_well(here)
+
+
 def test_an_excluded_answer_is_paid_and_its_unit_done_by_somebody_else(stage: Any) -> None:
     here = stage(keep=True)
     here.server.people = False
@@ -181,6 +209,44 @@ def test_an_excluded_answer_is_paid_and_its_unit_done_by_somebody_else(stage: An
     assert here.store.unit_counts(here.run.id).submitted == 4
     assert here.store.unit_counts(here.run.id).excluded == 1
     assert here.provider.spent() == CENTS_5 * 5
+
+
+def test_verdicts_given_when_the_run_is_over_still_pay_and_reject_once(stage: Any) -> None:
+    here = stage(count=Count.APPROVED)
+    here.live(Life(until=400))
+    here.store.want(here.run.id, RunState.DESTROYED, NOW)
+    here.live()
+    assert here.reached is RunState.DESTROYED
+    assert here.provider.spent() == CENTS_5 * 0
+    assert here.store.exposure(TASK, "USD") == CENTS_5 * 4, "what was promised is owed"
+
+    *paid, bad = [row.submission for row in here.store.submissions(TASK)]
+    for submission in paid:
+        here.store.judge(submission, Verdict.APPROVE, reason="", by="me", version=None, now=NOW)
+    here.store.judge(bad, Verdict.REJECT, reason="empty", by="me", version=None, now=NOW)
+    run = here.store.run(here.run.id)
+    for _ in range(2):
+        assert settle(run, store=here.store, provider=here.provider, clock=here.clock) == {}
+    assert here.provider.spent() == here.store.paid(TASK, "USD") == here.store.exposure(TASK, "USD") == CENTS_5 * 3
+    assert [verb for verb, _ in here.effects()].count("reject") == 1
+    assert here.store.visit_counts(run.id).left == 0
+
+
+def test_what_the_wallet_cannot_pay_afterwards_stays_owed(stage: Any) -> None:
+    here = stage(count=Count.APPROVED)
+    here.live(Life(until=400))
+    here.store.want(here.run.id, RunState.DESTROYED, NOW)
+    here.live()
+    for row in list(here.store.submissions(TASK)):
+        here.store.judge(row.submission, Verdict.APPROVE, reason="", by="me", version=None, now=NOW)
+    here.provider._wallet = lambda: CENTS_5 * 3
+    run = here.store.run(here.run.id)
+    (why,) = settle(run, store=here.store, provider=here.provider, clock=here.clock).values()
+    assert "wallet" in why
+    assert here.store.exposure(TASK, "USD") == CENTS_5 * 4
+    here.provider._wallet = lambda: None
+    assert settle(run, store=here.store, provider=here.provider, clock=here.clock) == {}
+    assert here.provider.spent() == here.store.paid(TASK, "USD") == CENTS_5 * 4
 
 
 def test_a_worker_blocked_while_the_run_is_live_is_told_to_the_server_over_the_same_line(stage: Any) -> None:

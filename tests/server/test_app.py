@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,25 @@ def test_a_second_client_is_held_off_and_the_old_term_is_fenced(tmp_path: Path) 
             with pytest.raises(LockHeld):
                 await first.connect(None)
             assert not server.desk.pool.draining
+
+    play(tmp_path, story)
+
+
+def test_a_client_knows_for_how_long_nobody_else_can_lead(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        async with control(server) as first, control(server, "another-000000000000") as second:
+            assert first.lease_left_s() == 0
+            await first.connect(None)
+            left = server.lease.until - time.monotonic()
+            assert 20 < first.lease_left_s() <= left, "never longer than the server keeps others off"
+            server.lease.until = 0.0
+            await second.connect(None)
+            with pytest.raises(Busy):
+                await first.next_batch(5)
+            assert first.lease_left_s() == 0
+            assert second.lease_left_s() > 20
+            await second.close()
+            assert second.lease_left_s() == 0
 
     play(tmp_path, story)
 

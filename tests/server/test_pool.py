@@ -297,6 +297,27 @@ def test_choosing_stays_quick_among_a_hundred_thousand_units() -> None:
     assert (time.perf_counter() - start) / len(late) < 0.001
 
 
+def test_after_it_stood_still_a_hold_has_two_minutes_and_who_is_inside_may_come_back() -> None:
+    world = pool(["crow", "duck"])
+    hold, idle = take(world, visit(world, "ann")), visit(world, "bob")
+    world.stood_still(at(5000))
+    assert world.tick(at(5119)) == []
+    (expired,) = world.tick(at(5120))
+    assert kinds(expired) == [EventKind.EXPIRED]
+    assert hold.id not in world.holds
+    assert idle.left is None, "silent for one timeout only from when it could be heard again"
+    assert [kinds(change) for change in world.tick(at(5600))] == [[EventKind.LEFT]]
+    assert idle.left is LeftReason.TIMEOUT
+
+
+def test_who_had_more_time_left_keeps_it_when_it_stood_still() -> None:
+    world = pool(["crow"])
+    take(world, visit(world, "ann"))
+    world.stood_still(at(60))
+    assert world.tick(at(599)) == []
+    assert kinds(world.tick(at(600))[0]) == [EventKind.EXPIRED]
+
+
 @pytest.mark.parametrize("years", [-1, 1])
 def test_no_hold_expires_when_the_wall_clock_jumps(years: int) -> None:
     there = pool(["crow", "duck"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from crowdstack.errors import SpecError
-from crowdstack.spec import Spec, held, kept, load_spec
+from crowdstack.spec import Edits, Spec, held, kept, load_spec
 
 BASE = """apiVersion: crowdstack/v1
 kind: Task
@@ -25,22 +25,23 @@ def spec(folder: Path, *sets: str) -> Spec:
     return load_spec(folder / "task.yaml", sets=sets)
 
 
-def after(folder: Path, *sets: str) -> tuple[Spec, tuple[str, ...]]:
-    """BASE is live and is edited by `sets`: what holds, and what waits."""
+def after(folder: Path, *sets: str) -> tuple[Spec, Edits]:
+    """BASE is live and is edited by `sets`: what holds, and what was edited."""
     return held(spec(folder, *sets), kept(spec(folder)))
 
 
-def fields(waiting: tuple[str, ...]) -> set[str]:
-    return {text.partition(" ")[0] for text in waiting}
+def fields(edits: tuple[str, ...]) -> set[str]:
+    return {text.partition(" ")[0] for text in edits}
 
 
 def test_what_waits_is_told_with_what_holds_and_what_was_asked_for(tmp_path: Path) -> None:
-    _, waiting = after(tmp_path, "task.reward=0.20 USD", "provider.crowd.people=[ann, bob]", "architect.host=::1")
-    assert set(waiting) == {
+    _, edits = after(tmp_path, "task.reward=0.20 USD", "provider.crowd.people=[ann, bob]", "architect.host=::1")
+    assert set(edits.next_run) == {
         "task.reward (0.10 USD -> 0.20 USD)",
         'provider.crowd.people (2 -> ["ann", "bob"])',
         "architect.host (not set -> ::1)",
     }
+    assert edits.now == ()
 
 
 @pytest.mark.parametrize(
@@ -54,33 +55,43 @@ def test_what_waits_is_told_with_what_holds_and_what_was_asked_for(tmp_path: Pat
 )
 def test_a_field_of_the_next_run_stays_as_the_run_began(tmp_path: Path, setting: str, field: str) -> None:
     began = spec(tmp_path)
-    now, waiting = after(tmp_path, setting)
-    assert fields(waiting) == {field}
+    now, edits = after(tmp_path, setting)
+    assert (edits.now, fields(edits.next_run)) == ((), {field})
     assert now.model_dump() == began.model_dump()
 
 
 @pytest.mark.parametrize(
-    "setting",
-    ["task.title=Which?", "provider.wave=9", "provider.wallet=5 USD", "target.repeats=2", "task.data=more.csv"],
+    ("setting", "told"),
+    [
+        ("task.title=Which?", ("task.title (Which bird? -> Which?)",)),
+        ("provider.wave=9", ("provider.wave (5 -> 9)",)),
+        ("provider.wallet=5 USD", ("provider.wallet (not set -> 5 USD)",)),
+        ("target.repeats=2", ('target (not set -> {"repeats": 2})',)),
+        ("workers.block=[w1]", ('workers (not set -> {"block": ["w1"]})',)),
+        ("task.data=more.csv", ()),  # told by the units that are offered
+    ],
 )
-def test_a_field_that_changes_in_place_holds_at_once(tmp_path: Path, setting: str) -> None:
+def test_a_field_that_changes_in_place_holds_at_once_and_is_told(
+    tmp_path: Path, setting: str, told: tuple[str, ...]
+) -> None:
     edited = spec(tmp_path, setting)
-    now, waiting = after(tmp_path, setting)
-    assert waiting == ()
+    now, edits = after(tmp_path, setting)
+    assert edits == Edits(now=told)
     assert now.model_dump() == edited.model_dump()
 
 
 def test_one_edit_of_both_kinds_is_taken_apart(tmp_path: Path) -> None:
-    now, waiting = after(tmp_path, "provider={type: mock, surplus: 3, crowd: {type: bots}}", "task.timeout=9m")
-    assert fields(waiting) == {"provider.crowd.type", "provider.crowd.people"}
+    now, edits = after(tmp_path, "provider={type: mock, surplus: 3, crowd: {type: bots}}", "task.timeout=9m")
+    assert fields(edits.next_run) == {"provider.crowd.type", "provider.crowd.people"}
+    assert fields(edits.now) == {"provider.surplus", "task.timeout"}
     assert (now.provider.crowd.type, now.provider.surplus, now.task.timeout) == ("human", 3, 540)
 
 
 def test_a_whole_crowd_that_is_put_in_later_waits(tmp_path: Path) -> None:
     live = kept(spec(tmp_path))
     del live["provider"]["crowd"], live["architect"]
-    now, waiting = held(spec(tmp_path), live)
-    assert fields(waiting) == {"provider.crowd", "architect"}
+    now, edits = held(spec(tmp_path), live)
+    assert fields(edits.next_run) == {"provider.crowd", "architect"}
     assert (now.provider.crowd.type, now.architect.type) == ("human", "local")
     assert now.provider.crowd.model_dump()["people"] == 1
 

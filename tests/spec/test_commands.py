@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,27 @@ def test_a_new_task_is_valid_and_carries_its_name(tmp_path: Path, capsys: pytest
     assert answers_schema(found)
     assert "/sample.json" in build_bundle(found).files
     assert len(load_items(found)) == 6
+
+
+def test_every_hint_of_a_new_task_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`key: {...}   # ...; {type: human, people: 3} prints links`: what a comment shows may stand in the value's place."""
+    assert run(["new", "birds"]) == 0
+    written = (tmp_path / "birds" / "task.yaml").read_text()
+    hints = list(re.finditer(r"(?m)^(?P<key> *\w+: )(?P<value>[^#\n]+?) *#[^\n{]*(?P<hint>\{[^}\n]*\})", written))
+    assert hints
+    for hint in hints:
+        changed = written[: hint.start("value")] + hint["hint"] + written[hint.end("value") :]
+        (tmp_path / "birds" / "hinted.yaml").write_text(changed)
+        assert run(["validate", "birds/hinted.yaml"]) == 0, f"{hint['hint']}: {capsys.readouterr().err}"
+
+
+def test_a_misspelled_file_is_met_with_the_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task(tmp_path)
+    (tmp_path / "people.yaml").write_text("provider: {crowd: {type: human}}\n")
+    assert run(["validate", "tsak.yaml"]) == 6
+    assert 'there is no spec tsak.yaml\n  try: did you mean "task.yaml"?' in capsys.readouterr().err
+    assert run(["validate", "-f", "peple.yaml"]) == 6
+    assert 'there is no overlay (-f) peple.yaml\n  try: did you mean "people.yaml"?' in capsys.readouterr().err
 
 
 def test_new_leaves_what_is_there_alone(tmp_path: Path) -> None:

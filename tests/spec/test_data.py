@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from crowdstack.crowd.bots import bots
 from crowdstack.errors import SpecError
 from crowdstack.spec import load_items, load_spec
+from tests.crowd.builders import crowd_config
 from tests.size import FULL
 from tests.spec.builders import problems, spec
 
@@ -52,11 +54,41 @@ def test_an_encoding_can_be_named(tmp_path: Path) -> None:
 
 def test_a_worker_column_offers_an_item_to_one_worker(tmp_path: Path) -> None:
     column = ("id: id}", "id: id, worker: who}")
-    found = load_items(spec(tmp_path, column, items__csv="id,text,who\n1,a,ann\n2,b,\n"))
+    ann = ["provider.crowd={type: human, people: [ann]}"]
+    found = load_items(spec(tmp_path, column, sets=ann, items__csv="id,text,who\n1,a,ann\n2,b,\n"))
     assert [item.offered_to for item in found] == [("ann",), ()]
     with pytest.raises(SpecError, match="cannot give 2 answers"):
-        load_items(spec(tmp_path, column, sets=["target.repeats=2", "provider.crowd={type: human, people: 2}"],
+        load_items(spec(tmp_path, column, sets=["target.repeats=2", "provider.crowd={type: human, people: [ann, bob]}"],
                         items__csv="id,text,who\n1,a,ann\n"))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("crowd", "worker", "who"),
+    [
+        ("{type: human, people: [ann, bob, cy]}", "zoe", "ann, bob, cy"),
+        ("{type: human, people: 2}", "ann", "person-1, person-2"),
+        ("{type: human}", "ann", "person-1"),
+        ("{type: bots, workers: 5}", "bot-0042", "bot-0001, bot-0002, bot-0003, bot-0004, bot-0005"),
+        ("{type: bots, workers: 10000}", "ann", "bot-0007 and 9993 more"),
+    ],
+)
+def test_an_item_for_a_worker_who_does_not_come_is_a_fault_of_its_row(
+    crowd: str, worker: str, who: str, tmp_path: Path
+) -> None:
+    column = ("id: id}", "id: id, worker: who}")
+    with pytest.raises(SpecError) as raised:
+        load_items(spec(tmp_path, column, sets=[f"provider.crowd={crowd}"],
+                        items__csv=f"id,text,who\n1,a,\n2,b,{worker}\n"))  # fmt: skip
+    (told,) = problems(raised)
+    assert told.startswith(f'items.csv:3 the item is for "{worker}"')
+    assert who in told
+
+
+def test_every_bot_may_be_named(tmp_path: Path) -> None:
+    column, three = ("id: id}", "id: id, worker: who}"), ["provider.crowd={type: bots, workers: 3}"]
+    rows = "".join(f"{number},a{number},bot-000{number}\n" for number in (1, 2, 3))
+    found = load_items(spec(tmp_path, column, sets=three, items__csv=f"id,text,who\n{rows}"))
+    assert [item.offered_to for item in found] == [(bot.worker,) for bot in bots(crowd_config(workers=3))]
 
 
 def test_a_replayed_item_is_offered_to_its_recorded_workers_in_their_order(tmp_path: Path) -> None:

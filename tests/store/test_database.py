@@ -93,6 +93,13 @@ def test_two_stores_on_one_file_see_the_same(store: PeeweeStore) -> None:
     other.close()
 
 
+def test_a_copy_of_the_store_elsewhere_is_another_client_of_the_server(store: PeeweeStore, tmp_path: Path) -> None:
+    store.backup(str(tmp_path / "copy.db"))
+    copy = PeeweeStore(tmp_path / "copy.db")
+    assert copy.client_id() != store.client_id()
+    copy.close()
+
+
 def test_verbs_may_be_called_from_many_threads(store: PeeweeStore) -> None:
     run = open_run(store)
     with ThreadPoolExecutor(8) as pool:
@@ -125,7 +132,7 @@ def test_a_writer_waits_for_another_instead_of_failing(store: PeeweeStore) -> No
 
 def test_a_file_that_is_no_database_is_told_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"not a database at all, and long enough to be read as one" * 100)
-    with pytest.raises(StateMismatch, match="backups"):
+    with pytest.raises(StateMismatch, match="crowdstack restore"):
         PeeweeStore(tmp_path / "store.db")
 
 

@@ -50,6 +50,10 @@ class Stage:
         self._started: list[subprocess.Popen[bytes]] = []
 
     # ------------------------------------------------------------------ the command
+    def in_zone(self, zone: str) -> None:
+        """From now on commands, and what they start, live in this time zone (as TZ has it)."""
+        self._environment["TZ"] = zone
+
     def start(self, *arguments: str, log: str = "command.log") -> subprocess.Popen[bytes]:
         with (self.folder / log).open("ab") as out:
             child = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""One at a time per stack: a kernel lock that death releases. The file's text only tells who holds it."""
+"""One at a time: a kernel lock that death releases. The file's text only tells who holds it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _held_by(path: Path) -> LockHeld:
     except (ValueError, KeyError, TypeError):  # it has the lock and has not said who it is yet
         text = "a process that just took it"
     return LockHeld(
-        "another command is changing this stack",
+        "another command is at this task",
         where=str(path),
         why=f"held by {text}",
         hint="wait until it has ended, or end it: the lock goes with it, and what it had begun is taken up again",
