@@ -221,7 +221,7 @@ class Project:
             project=PROJECT,
             stack=self.task,
             passphrase=self.folder.passphrase,
-            backups=self.folder.root / "backups",
+            backups=self.folder.backups,
         )
 
     def import_state(self, data: bytes, *, where: str) -> str:
@@ -231,7 +231,7 @@ class Project:
             live = self.run if self.run is not None and self.run.closed_at is None else None
             if live is not None:
                 return None if run == live.id else f"it is of {run or 'no run'}, and {live.id} is up"
-            over = self.folder.store.exists() and run in [found.id for found in self.store.runs(self.task)]
+            over = _has_store(self.folder) and run in [found.id for found in self.store.runs(self.task)]
             return f"{run} is over" if over else None
 
         return str(self.stack_state.import_(data, where=where, wish=self._wish, allowed=allowed))

@@ -206,7 +206,7 @@ def whole_runs() -> list[tuple[str, int]]:
 def test_the_real_engine_is_killed_at_a_seeded_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
 ) -> None:
-    """The command, or the CLI under it, is killed; the same command again ends as if nothing had happened."""
+    """The command, or the CLI under it, is killed after some effect; the same command again ends as if nothing had happened."""
     monkeypatch.setenv("PATH", f"{pulumi_cli().parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
     dice = random.Random(f"{SEED} {name}")
@@ -215,16 +215,17 @@ def test_the_real_engine_is_killed_at_a_seeded_moment(
     for move in case.moves[:number]:
         adapted.move(move)
         ours.move(move)
-    ours.move(case.moves[number])
+    effects = len(ours.move(case.moves[number]).calls)
+    until = len(adapted.kind.calls()) + dice.randint(min(1, effects), effects)
     command = [sys.executable, "-m", "tests.engine.conformance.adapter", str(adapted.root), name, str(number)]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with suppress(subprocess.TimeoutExpired):
-        first.wait(dice.uniform(0.3, 4))
-    victims = [first.pid] if dice.random() < 0.5 else [pid for pid in adapted.processes() if pid != first.pid]
+    wait_until(lambda: len(adapted.kind.calls()) >= until, within_s=60, what="an effect")
+    alone = effects == 0 or dice.random() < 0.5  # the command alone, or all that it started
+    victims = [first.pid] if alone else [pid for pid in adapted.processes() if pid != first.pid]
     for pid in victims:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    first.wait(60)
+    assert first.wait(60) != 0, "it was killed before it was done"
     again = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert again.returncode == 0, again.stderr
 
