@@ -35,6 +35,8 @@ _DOING: Mapping[str, str] = {
 }
 # Of a plugin that was found on PATH, which is where ours is; and, in a preview, of what `up` will take up.
 _EXPECTED_WARNINGS = ("from $PATH at", "pending operations from previous deployment")
+# What the program says of an engine that stopped by itself: never the reason.
+_AFTERMATH = "Resource monitor has terminated"
 _OVERALL = ("update failed", "preview failed", "refresh failed", "destroy failed")
 
 
@@ -90,7 +92,7 @@ class Story:
 
     def _said(self, said: Mapping[str, Any]) -> None:
         message = str(said.get("message", "")).strip()
-        if said.get("severity") == "error" and message not in _OVERALL:
+        if said.get("severity") == "error" and message not in _OVERALL and _AFTERMATH not in message:
             self._told.append((said.get("urn") or "", message))
         elif said.get("severity") == "warning" and not any(words in message for words in _EXPECTED_WARNINGS):
             self.warnings.append(message)
