@@ -64,11 +64,12 @@ def test_a_step_is_told_once_when_it_is_done_and_a_component_when_it_begins() ->
 
 def test_a_replacement_is_one_line() -> None:
     changed = {"diffs": ["shape", "colour"], "keys": ["shape"]}
+    doomed = {"custom": True, "delete": True}  # replaced, and marked to be deleted since
     assert steps(
         event("resOutputsEvent", "create-replacement", "first", **changed),
         event("resOutputsEvent", "replace", "first", **changed),
         event("resOutputsEvent", "delete-replaced", "first"),
-        event("resOutputsEvent", "delete-replaced", "left over from before"),
+        event("resOutputsEvent", "delete-replaced", "left over from before", old=doomed, new=None),
     ) == ["replace first colour,shape", "delete left over from before"]
 
 
