@@ -71,6 +71,7 @@ class AutomationEngine:
     # ------------------------------------------------------------------------------------------ ports.Engine
 
     def preview(self, program: Program) -> StackResult:
+        self._mend()
         found = self._fetch()
         with self._room(program, found) as room:
             if found is None:  # looking makes no stack: what is not there is previewed in a place that goes away
@@ -116,6 +117,7 @@ class AutomationEngine:
         """As of the last change, whoever made it. A backend on this machine is asked only when its file has changed."""
         if (local := self._state_file) is not None and not local.exists():
             return None
+        self._mend()
         stamp = self._stamp()
         if (kept := self._outputs.read(stamp)) is not None:
             return kept.outputs
@@ -176,7 +178,24 @@ class AutomationEngine:
         """Under the stack's lock, with nothing left of a command that was killed."""
         with held(self.folder / "lock"):
             end_orphan(self._note)
+            if self._cut_off:
+                file = self._state_file
+                assert file is not None
+                write_private(file, _before(file).read_bytes())
             yield
+
+    @property
+    def _cut_off(self) -> bool:
+        """The CLI empties the file of a backend on this machine before it writes it, and keeps what was there beside it.
+        Killed in between, that is the state: what was done since is found again by what is made idempotent by URN."""
+        file = self._state_file
+        return file is not None and file.exists() and not file.stat().st_size and _before(file).exists()
+
+    def _mend(self) -> None:
+        """For who looks without the lock."""
+        if self._cut_off:
+            with self._alone():
+                pass
 
     @property
     def _note(self) -> Path:
@@ -338,6 +357,11 @@ class AutomationEngine:
             self._change("stack", "import", "--file", str(file), room=room)
         finally:
             file.unlink()
+
+
+def _before(file: Path) -> Path:
+    """Where the CLI keeps the state that was before."""
+    return file.with_name(f"{file.name}.bak")
 
 
 def _quietly(step: Step) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from crowdstack import process
 from crowdstack.engine.automation import AutomationEngine
-from crowdstack.errors import CrowdstackError, LockHeld, StepFailed
+from crowdstack.errors import CrowdstackError, LockHeld, StateMismatch, StepFailed
 from crowdstack.ports import Step
 from crowdstack.process import ProcessId
 from tests.engine.world import Box, Thing, World, program, told
@@ -58,7 +58,7 @@ def test_each_change_is_told_as_the_embedded_engine_tells_it(real: RealWorld, tm
         path.unlink()
         assert told(real.up(body))[0].startswith("refresh "), "it was looked at first"
     down = real.engine.destroy()
-    assert [step.name for step in down.steps][-2:] == ["box", "paint-shop"]
+    assert down.steps[-1].name == "paint-shop", "what holds others goes last"
     assert sorted(map(str, down.steps)) == sorted(map(str, embedded.engine.destroy().steps))
     assert (real.things(), real.engine.outputs(), real.engine.destroy().steps) == ([], None, ())
 
@@ -251,3 +251,28 @@ def test_the_cli_of_a_command_that_was_killed_is_ended_by_the_next(real: RealWor
     real.up(nothing)
     assert not process.alive(orphan)
     assert (real.things(), real.processes()) == ([], [])
+
+
+@pytest.mark.parametrize("looks_first", [True, False])
+def test_a_write_of_the_state_that_was_cut_off_is_taken_back(real: RealWorld, looks_first: bool) -> None:
+    real.up(things())
+    real.up(things("yellow"))
+    there = real.things()
+    real.state_file.with_name("shop.json.bak").write_bytes(real.state_file.read_bytes())  # the next write begins so
+    real.state_file.write_bytes(b"")
+    if looks_first:
+        assert real.preview(things("yellow")).steps
+        assert real.engine.outputs() is not None
+    real.up(things("yellow"))
+    assert real.things() == there
+    assert set(told(real.preview(things("yellow")))) == set()
+
+
+def test_an_empty_state_without_the_one_before_is_told(real: RealWorld) -> None:
+    real.up(things())
+    for path in real.state_file.parent.iterdir():
+        path.unlink()
+    real.state_file.write_bytes(b"")
+    with pytest.raises(StateMismatch, match="cannot be read"):
+        real.up(things())
+    assert real.state_file.read_bytes() == b""
