@@ -27,10 +27,10 @@ from urllib.parse import unquote, urlsplit
 
 from crowdstack import assets, deploy, process, tokens
 from crowdstack.deploy import Preview, Status
-from crowdstack.engine.automation import AutomationEngine, Place
+from crowdstack.engine.automation.engine import AutomationEngine, Place
 from crowdstack.engine.chosen import PULUMI, Choice, ChosenEngine
 from crowdstack.engine.detached import DetachedLauncher, prove
-from crowdstack.engine.embedded import EmbeddedEngine
+from crowdstack.engine.embedded.engine import EmbeddedEngine
 from crowdstack.engine.inside import InProcessLauncher
 from crowdstack.engine.launcher import reachable, read_config
 from crowdstack.engine.passphrase import prepare_passphrase

@@ -29,7 +29,7 @@ def install() -> None:
     Example:
       crowdstack engine install
     """
-    from crowdstack.engine import pulumi_cli
+    from crowdstack.engine.automation import cli as pulumi_cli
     from crowdstack.errors import Refused
 
     try:

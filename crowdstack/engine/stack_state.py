@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from crowdstack.engine import pulumi_state as states
 from crowdstack.engine import state_file
+from crowdstack.engine.automation import state as states
 from crowdstack.engine.chosen import EMBEDDED, Choice, ChosenEngine
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.values import SECRET, SIGNATURE, mapped

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from crowdstack.engine import pulumi_state as states
-from crowdstack.engine.checkpoint import PROVIDER_TYPE
+from crowdstack.engine.automation import state as states
+from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE
 from crowdstack.engine.passphrase import Passphrase, prepare_passphrase, read_passphrase
 from crowdstack.engine.plugin import Plugin, check
 from crowdstack.engine.values import SECRET, SIGNATURE, mapped, plain

@@ -11,7 +11,7 @@ from typing import Any
 
 from crowdstack.assets import folder as assets
 from crowdstack.engine.detached import DetachedLauncher
-from crowdstack.engine.embedded import EmbeddedEngine
+from crowdstack.engine.embedded.engine import EmbeddedEngine
 from crowdstack.engine.launcher import Launcher
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.folder import Folder, private_folder, write_private

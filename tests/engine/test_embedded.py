@@ -12,7 +12,7 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from crowdstack.engine.embedded import EmbeddedEngine
+from crowdstack.engine.embedded.engine import EmbeddedEngine
 from crowdstack.errors import LockHeld, Refused, StateMismatch, StepFailed
 from crowdstack.ports import Program, Step
 from tests.engine.world import TOKEN, Box, Thing, World, program, told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crowdstack.engine.names import STACK_TYPE, Alias, Names, below
+from crowdstack.engine.embedded.names import STACK_TYPE, Alias, Names, below
 
 NAMES = Names("paint", "shop")
 STACK = NAMES.urn(STACK_TYPE, "paint-shop")

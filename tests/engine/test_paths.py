@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crowdstack.engine.paths import covers, parse, reset
+from crowdstack.engine.embedded.paths import covers, parse, reset
 from crowdstack.engine.values import SecretValue
 
 

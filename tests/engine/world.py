@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pulumi
 
-from crowdstack.engine.embedded import EmbeddedEngine
+from crowdstack.engine.embedded.engine import EmbeddedEngine
 from crowdstack.engine.plugin import Found, Input, Output, Plugin
 from crowdstack.engine.values import UNKNOWN, Properties
 from crowdstack.errors import Refused

@@ -13,7 +13,7 @@ import pulumi
 import pytest
 
 from crowdstack import process
-from crowdstack.engine.automation import AutomationEngine
+from crowdstack.engine.automation.engine import AutomationEngine
 from crowdstack.errors import CrowdstackError, LockHeld, StateMismatch, StepFailed
 from crowdstack.ports import Step
 from crowdstack.process import ProcessId

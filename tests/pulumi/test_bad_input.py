@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from crowdstack.engine.automation import Place
-from crowdstack.engine.pulumi_cli import check_version, find_cli, install
+from crowdstack.engine.automation.cli import check_version, find_cli, install
+from crowdstack.engine.automation.engine import Place
 from crowdstack.errors import Busy, CredentialsMissing, CrowdstackError, LockHeld, Refused, StateMismatch
 from crowdstack.folder import private_folder
 from tests.engine.world import Thing, told

@@ -20,7 +20,7 @@ from pulumi.runtime.proto import provider_pb2 as wire
 from pulumi.runtime.proto import provider_pb2_grpc
 
 from crowdstack import process
-from crowdstack.engine.monitor import from_struct, to_struct
+from crowdstack.engine.embedded.monitor import from_struct, to_struct
 from crowdstack.engine.peer import is_ours, owner
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.plugin_process import state_folder

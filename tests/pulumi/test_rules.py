@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from crowdstack import process
-from crowdstack.engine import pulumi_state as states
-from crowdstack.engine.automation import Place
+from crowdstack.engine.automation import state as states
+from crowdstack.engine.automation.engine import Place
+from crowdstack.engine.automation.events import Story
+from crowdstack.engine.automation.faults import Owner, error_of
+from crowdstack.engine.automation.outputs import FRESH_S, Outputs
 from crowdstack.engine.chosen import Choice, ChosenEngine
-from crowdstack.engine.outputs import FRESH_S, Outputs
 from crowdstack.engine.plugin import Plugin
-from crowdstack.engine.pulumi_events import Story
-from crowdstack.engine.pulumi_faults import Owner, error_of
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.values import SECRET, SIGNATURE
 from crowdstack.errors import Busy, CredentialsMissing, LockHeld, Refused, StateMismatch, StepFailed, UsageError

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from crowdstack.engine.automation import AutomationEngine, Place
+from crowdstack.engine.automation.cli import plugin_folder
+from crowdstack.engine.automation.engine import AutomationEngine, Place
 from crowdstack.engine.plugin import Plugin
-from crowdstack.engine.pulumi_cli import plugin_folder
 from crowdstack.engine.secrets import Vault
 from crowdstack.folder import private_folder
 from crowdstack.ports import OnStep, StackResult
@@ -24,7 +24,7 @@ PLUGIN = """
 import json, os, threading
 from pathlib import Path
 from crowdstack.engine.plugin import Plugin
-from crowdstack.engine.pulumi_cli import plugin_folder
+from crowdstack.engine.automation.cli import plugin_folder
 from crowdstack.engine.plugin_process import serve
 from tests.engine.world import ThingType
 

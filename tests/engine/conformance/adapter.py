@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from crowdstack.engine.automation import AutomationEngine, Place
+from crowdstack.engine.automation.engine import AutomationEngine, Place
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
 from crowdstack.folder import private_folder

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from crowdstack.engine.checkpoint import Checkpoint, State
-from crowdstack.engine.deployment import CREATING
-from crowdstack.engine.embedded import EmbeddedEngine
+from crowdstack.engine.embedded.checkpoint import Checkpoint, State
+from crowdstack.engine.embedded.deployment import CREATING
+from crowdstack.engine.embedded.engine import EmbeddedEngine
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.values import SECRET, SIGNATURE

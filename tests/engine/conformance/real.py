@@ -25,10 +25,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2_grpc
 
-from crowdstack.engine.inline import serving
+from crowdstack.engine.automation.events import Story
+from crowdstack.engine.automation.inline import serving
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.plugin_server import PluginServer
-from crowdstack.engine.pulumi_events import Story
 from crowdstack.engine.values import SECRET, SIGNATURE, differing
 from crowdstack.folder import private_folder
 from crowdstack.ports import Program

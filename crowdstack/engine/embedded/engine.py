@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from crowdstack.engine.checkpoint import Checkpoint, State
-from crowdstack.engine.deployment import Deployment
-from crowdstack.engine.names import Names
+from crowdstack.engine.embedded.checkpoint import Checkpoint, State
+from crowdstack.engine.embedded.deployment import Deployment
+from crowdstack.engine.embedded.names import Names
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.state_file import sealed, unsealed
@@ -127,7 +127,7 @@ def _run(program: Program, deployment: Deployment, *, preview: bool) -> None:
     from pulumi.runtime.config import set_all_config
     from pulumi.runtime.settings import Settings, configure
 
-    from crowdstack.engine.monitor import Monitor
+    from crowdstack.engine.embedded.monitor import Monitor
 
     monitor = Monitor(deployment, preview=preview)
 

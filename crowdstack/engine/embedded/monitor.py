@@ -17,11 +17,11 @@ from google.protobuf.message import Message
 from pulumi.runtime.proto import alias_pb2
 from pulumi.runtime.proto import resource_pb2 as wire
 
-from crowdstack.engine.checkpoint import PROVIDER_TYPE, Resource
-from crowdstack.engine.deployment import Deployment
-from crowdstack.engine.names import Alias
-from crowdstack.engine.options import seconds
-from crowdstack.engine.paths import parse
+from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE, Resource
+from crowdstack.engine.embedded.deployment import Deployment
+from crowdstack.engine.embedded.names import Alias
+from crowdstack.engine.embedded.options import seconds
+from crowdstack.engine.embedded.paths import parse
 from crowdstack.engine.structs import from_struct, to_struct
 from crowdstack.errors import CrowdstackError, Refused, StepFailed
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crowdstack import __version__
-from crowdstack.engine.names import STACK_TYPE, name_of
+from crowdstack.engine.embedded.names import STACK_TYPE, name_of
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.values import SECRET, SIGNATURE, Properties, SecretValue, mapped
 from crowdstack.errors import StateMismatch, StepFailed

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from crowdstack.engine.checkpoint import PROVIDER_TYPE
+from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE
 from crowdstack.engine.values import differing
 from crowdstack.errors import StepFailed
 from crowdstack.ports import OnStep, Operation, Step

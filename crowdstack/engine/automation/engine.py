@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from crowdstack.engine import pulumi_state as states
-from crowdstack.engine.outputs import Outputs
+from crowdstack.engine.automation import state as states
+from crowdstack.engine.automation.cli import Cli, CliFailed, check_version, end_orphan, find_cli, plugin_folder
+from crowdstack.engine.automation.events import Story
+from crowdstack.engine.automation.faults import error_of, owners
+from crowdstack.engine.automation.outputs import Outputs
 from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.plugin import Plugin
-from crowdstack.engine.pulumi_cli import Cli, CliFailed, check_version, end_orphan, find_cli, plugin_folder
-from crowdstack.engine.pulumi_events import Story
-from crowdstack.engine.pulumi_faults import error_of, owners
 from crowdstack.engine.secrets import Vault
 from crowdstack.errors import Busy, CrowdstackError, StateMismatch, StepFailed
 from crowdstack.folder import private_folder, write_private
@@ -263,7 +263,7 @@ class AutomationEngine:
         if program is None:
             operate()
         else:
-            from crowdstack.engine.inline import serving
+            from crowdstack.engine.automation.inline import serving
 
             with serving(program, serially=self.serially) as inline:
                 try:

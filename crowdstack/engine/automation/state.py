@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crowdstack.engine.checkpoint import PROVIDER_TYPE
-from crowdstack.engine.names import STACK_TYPE
+from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE
+from crowdstack.engine.embedded.names import STACK_TYPE
 from crowdstack.engine.plugin import Found, Plugin
 from crowdstack.engine.values import SECRET, SIGNATURE, Properties, SecretValue, mapped, marked, plain
 from crowdstack.errors import CrowdstackError, StateMismatch
