@@ -259,6 +259,12 @@ class Project:
         """Before a run is opened: whoever finds the run must find its stack."""
         self.chosen.remember()
 
+    def refresh(self) -> tuple[Step, ...]:
+        """Look at the stack's resources; what was found other than it was left. NotFound when nothing is up."""
+        if self.engine.outputs() is None:
+            raise NotFound(f"task {self.task} has no stack", hint="crowdstack up SPEC")
+        return self.engine.refresh().steps
+
     def stop(self) -> None:
         self.store.want(self._live().id, RunState.PAUSED, self.clock.now())
 

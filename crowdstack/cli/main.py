@@ -31,6 +31,7 @@ HOMES = {
     "explain": "spec_commands",
     "preview": "run_commands",
     "up": "run_commands",
+    "refresh": "run_commands",
     "status": "run_commands",
     "logs": "run_commands",
     "stop": "run_commands",

@@ -250,6 +250,28 @@ def logs(session: Session, what: tuple[str, ...], following: bool, count: int) -
         follow(named(project.logs(), parts), interrupts, last=count, on=following)
 
 
+@click.command()
+@spec_argument
+@click.option("--expect-no-changes", is_flag=True, help="Exit 10 if anything is not as it was left.")
+@pass_session
+def refresh(session: Session, spec: Path | None, expect_no_changes: bool) -> None:
+    """Look at every resource of the stack, so that its state says what is there. Changes nothing else; `up` mends it.
+
+    \b
+    Example:
+      crowdstack refresh
+      crowdstack refresh task.yaml --expect-no-changes
+    """
+    with session.project(spec) as project:
+        found = [change for change in project.refresh() if change.operation is not Operation.SAME]
+        for change in found:
+            out(render.step(change))
+        if not found:
+            out(f"{render.safe_text(project.task)}: everything is as it was left")
+        elif expect_no_changes:
+            raise errors.StateMismatch(f"{len(found)} resources are not as they were left", hint="crowdstack up")
+
+
 # ---------------------------------------------------------------------------------------------------- steering
 
 
@@ -341,4 +363,4 @@ def _prove(project: Project, interrupts: Interrupts) -> None:
             )
 
 
-COMMANDS = (preview, up, status, logs, stop, resume, destroy)
+COMMANDS = (preview, up, refresh, status, logs, stop, resume, destroy)

@@ -31,8 +31,12 @@ def test_a_live_run_is_paused_resumed_examined_and_taken_down(here: Stage) -> No
     assert not here.status()["loop"]["running"]
     found = {row["what"]: row["level"] for row in json.loads(here.run("doctor", "-o", "json"))}
     assert (found["reconciler"], found["store"], found["folder"]) == ("warn", "ok", "ok")
+    assert "as it was left" in here.run("refresh")
+    here.kill("server")
+    assert "TaskServer" in here.run("refresh", "--expect-no-changes", expect=(10,))
     here.run("resume")
     assert here.status()["loop"]["running"]
+    wait_until(lambda: here.status()["server"]["healthy"], within_s=20, what="the server to come back", told=here.logs)
 
     assert len(here.run("units", "ls", "-o", "ndjson", "--limit", "100").splitlines()) == 50
     wait_until(lambda: "connected" in here.run("logs", "loop"), within_s=10, what="the reconciler to log")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from crowdstack.errors import NotFound
+from crowdstack.ports import Operation
 from tests.cli.conftest import Call
-from tests.cli.world import World, a_cost, usd
+from tests.cli.world import World, a_cost, a_step, usd
 
 MET = {"steps": (), "lines": (), "target_met": True}
 
@@ -163,6 +164,14 @@ def test_preview_as_json_holds_every_line_and_the_cost(call: Call) -> None:
 def test_preview_as_ndjson_is_one_object_a_line(call: Call) -> None:
     told = [json.loads(line) for line in call("preview", "-o", "ndjson", world=World()).out.splitlines()]
     assert [line["part"] for line in told] == ["stack", "stack", "crowd"]
+
+
+def test_refresh_tells_what_is_not_as_it_was_left(call: Call) -> None:
+    there, drifted = World(state="live"), World(state="live", drifted=(a_step(Operation.REFRESH),))
+    assert "as it was left" in call("refresh", "--expect-no-changes", world=there).out
+    said = call("refresh", world=drifted)
+    assert (said.code, said.out.split()[0]) == (0, "~")
+    assert call("refresh", "--expect-no-changes", world=drifted).code == 10
 
 
 @pytest.mark.parametrize(("alias", "name"), [("plan", "preview"), ("ps", "status")])

@@ -103,6 +103,7 @@ class World:
     keep: bool = False
     loop: bool = True
     loop_dies: bool = False  # whenever it is started
+    drifted: tuple[Step, ...] = ()
     leaves: tuple[str, ...] = ()  # what destroy does not get rid of
     status_says: dict[str, Any] = field(default_factory=dict)
     preview_says: dict[str, Any] = field(default_factory=dict)
@@ -144,6 +145,9 @@ class World:
 
     def links(self) -> Mapping[WorkerId, str]:
         return a_status().links if self.state == "live" else {}
+
+    def refresh(self) -> tuple[Step, ...]:
+        return self.drifted
 
     def stop(self) -> None:
         self.state = "paused"
