@@ -268,6 +268,18 @@ def test_a_write_of_the_state_that_was_cut_off_is_taken_back(real: RealWorld, lo
     assert set(told(real.preview(things("yellow")))) == set()
 
 
+def test_a_note_about_the_state_that_was_cut_off_is_thrown_away(real: RealWorld) -> None:
+    real.up(things())
+    note = real.state_file.with_name("shop.json.attrs")
+    assert note.exists(), "the CLI writes none any more: this mending can go"
+    note.write_bytes(b"")
+    assert real.preview(things("yellow")).steps
+    assert real.engine.outputs() is not None
+    note.write_bytes(b"")
+    real.engine.destroy()
+    assert real.things() == []
+
+
 def test_an_empty_state_without_the_one_before_is_told(real: RealWorld) -> None:
     real.up(things())
     for path in real.state_file.parent.iterdir():

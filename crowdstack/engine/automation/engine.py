@@ -178,22 +178,20 @@ class AutomationEngine:
         """Under the stack's lock, with nothing left of a command that was killed."""
         with held(self.folder / "lock"):
             end_orphan(self._note)
-            if self._cut_off:
-                file = self._state_file
-                assert file is not None
-                write_private(file, _before(file).read_bytes())
+            if (file := self._state_file) is not None:
+                if _empty(file) and _before(file).exists():
+                    write_private(file, _before(file).read_bytes())
+                if _empty(_about(file)):
+                    _about(file).unlink()
             yield
 
-    @property
-    def _cut_off(self) -> bool:
-        """The CLI empties the file of a backend on this machine before it writes it, and keeps what was there beside it.
-        Killed in between, that is the state: what was done since is found again by what is made idempotent by URN."""
-        file = self._state_file
-        return file is not None and file.exists() and not file.stat().st_size and _before(file).exists()
-
     def _mend(self) -> None:
-        """For who looks without the lock."""
-        if self._cut_off:
+        """For who looks without the lock: what a killed CLI left half written is mended by `_alone`.
+
+        On this machine it writes the state, and a note about it, by emptying a file and filling it. The state before is
+        kept beside it, and what was done since is found again, for creates are idempotent by URN; the note is optional.
+        """
+        if (file := self._state_file) is not None and (_empty(file) or _empty(_about(file))):
             with self._alone():
                 pass
 
@@ -362,6 +360,15 @@ class AutomationEngine:
 def _before(file: Path) -> Path:
     """Where the CLI keeps the state that was before."""
     return file.with_name(f"{file.name}.bak")
+
+
+def _about(file: Path) -> Path:
+    """The CLI's note about a file: its type and digest."""
+    return file.with_name(f"{file.name}.attrs")
+
+
+def _empty(file: Path) -> bool:
+    return file.exists() and not file.stat().st_size
 
 
 def _quietly(step: Step) -> None:
