@@ -218,17 +218,25 @@ class Deployment:
         return replace(told, steps=changes, lines=forecast(desired, observed))
 
     def up(
-        self, wanted: Wanted, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = ignore
+        self,
+        wanted: Wanted,
+        *,
+        seen: Preview | None = None,
+        fresh: bool = False,
+        on_step: OnStep = ignore,
+        before: Callable[[], None] = lambda: None,
     ) -> Run | None:
         """Blobs, the run, the stack: durable one after the other. None when the target is met and nothing is up.
 
         `seen`: the preview that was said yes to. StateMismatch, and nothing is changed, when it does not hold any more;
-        LockHeld while another `up` is at it.
+        LockHeld while another `up` is at it. `before` is called when nothing stands in the way, before anything is changed.
         """
         with held_lock(self._folder.up_lock(wanted.spec.name)):
-            return self._up(wanted, seen, fresh=fresh, on_step=on_step)
+            return self._up(wanted, seen, fresh=fresh, on_step=on_step, before=before)
 
-    def _up(self, wanted: Wanted, seen: Preview | None, *, fresh: bool, on_step: OnStep) -> Run | None:
+    def _up(
+        self, wanted: Wanted, seen: Preview | None, *, fresh: bool, on_step: OnStep, before: Callable[[], None]
+    ) -> Run | None:
         wanted, edits = self._held(wanted)
         plan = self._preview(wanted, edits, fresh=fresh)
         if seen is not None and (plan.basis != seen.basis or plan.cost.cap > seen.cost.cap):
@@ -237,6 +245,7 @@ class Deployment:
             )
         if plan.target_met and plan.new_run:
             return None
+        before()
         stage(self._folder, wanted.bundle)
         run = self._store.open_run(**wanted.arguments(fresh=fresh, now=self._clock.now()))
         if run.wanted is RunState.DESTROYED:

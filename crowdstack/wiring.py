@@ -206,8 +206,7 @@ class Project:
         wanted = self._wanted
         _has_store(self.folder)
         open_store(self.folder).close()
-        self._remember_engine()
-        run = self.deployment.up(wanted, seen=seen, fresh=fresh, on_step=on_step)
+        run = self.deployment.up(wanted, seen=seen, fresh=fresh, on_step=on_step, before=self._remember_engine)
         if run is not None:
             self.start_loop()
         return run

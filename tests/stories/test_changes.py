@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from crowdstack.errors import StateMismatch
+from crowdstack.errors import LockHeld, StateMismatch
 from crowdstack.folder import Folder
 from crowdstack.lock import held
 from crowdstack.wire import worker as frames
@@ -146,3 +146,11 @@ def test_an_up_that_finds_another_one_at_it_changes_nothing(tmp_path: Path) -> N
         with held(Folder(here.state).up_lock("bots")):
             here.run("up", *KEEP, expect=(9,))
         assert not kept(project)
+
+
+def test_an_up_that_is_refused_leaves_the_engine_as_it_was_chosen(tmp_path: Path) -> None:
+    bots_project(tmp_path, items=1, repeats=1, workers=1)
+    with stage(tmp_path) as here, held(Folder(here.state).up_lock("bots")):
+        with closing(Project.open(spec=tmp_path / "task.yaml", engine="pulumi")) as project, pytest.raises(LockHeld):
+            project.up()
+        assert not list(here.state.glob("stacks/*/engine.json"))
