@@ -86,7 +86,7 @@ class Inbox:
         self._ballast = path.with_suffix(".ballast")
         self._waiting: deque[tuple[Change, asyncio.Future[bool]]] = deque()
         self._acts: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
-        self._undecided = 0  # bytes of frames whose changes wait or are on their way to the disk
+        self._undecided = 0  # bytes of the frames whose changes wait
         self._closed = False
         self.stuck = False  # the disk did not take the last group; tried again after the next look at it
         self._busy = False  # a commit is under way, or scheduled
@@ -119,14 +119,10 @@ class Inbox:
             future.set_result(not self._closed)
             return future
         self._waiting.append((change, future))
-        if size:
-            self._undecided += size
-            future.add_done_callback(lambda _: self._decided(size))
+        change.size = size
+        self._undecided += size
         self._wake()
         return future
-
-    def _decided(self, size: int) -> None:
-        self._undecided -= size
 
     def _wake(self) -> None:
         if not self._busy:
@@ -165,6 +161,7 @@ class Inbox:
         group: Group = []
         while self._waiting and len(group) < self._group:
             group.append(self._waiting.popleft())
+            self._undecided -= group[-1][0].size
         if not group:
             self._busy = False
             return
@@ -258,6 +255,7 @@ class Inbox:
             log.warning("the disk is full: freeing %s", self._ballast)
             self._ballast.unlink()
             self._waiting.extendleft(reversed(group))
+            self._undecided += sum(change.size for change, _ in group)
             self._commit_next()
             return
         log.error("nothing can be kept now: %s: %s", self.path, fault)
@@ -269,6 +267,7 @@ class Inbox:
         """What waits was decided on a memory that is wrong now: refuse it all, and read memory again."""
         refused = [*group, *self._waiting]
         self._waiting.clear()
+        self._undecided = 0
         self.on_lost()
         for _, future in refused:
             if not future.done():

@@ -129,6 +129,7 @@ class Change:
     events: list[tuple[EventKind, EventBody]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     answered: Hold | None = None  # done by this: its row is kept too, with the first event's number as its receipt
+    size: int = 0  # bytes of the frame it came in
     kept: list[Callable[[int], None]] = field(default_factory=list)  # told the first event's number once it is on disk
 
     def __bool__(self) -> bool:
