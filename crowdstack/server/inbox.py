@@ -13,7 +13,7 @@ import os
 import secrets
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timezone
@@ -54,9 +54,13 @@ _COLUMNS = {
     "visits": ("visit", "worker", "study", "submissions", "left"),
     "assignments": ("assignment", "unit", "worker", "visit", "at", "state", "nonce", "digest", "late", "receipt"),
 }
+_FIXED = {
+    "units": ("item",),
+    "assignments": ("unit", "worker", "visit"),
+}  # never different later: no need to check again
 _SAVE = {
     table: f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))}) ON CONFLICT ({columns[0]}) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
+    + ", ".join(f"{column} = excluded.{column}" for column in columns[1:] if column not in _FIXED.get(table, ()))
     for table, columns in _COLUMNS.items()
 }
 _EVENT = "INSERT INTO events VALUES (?, ?, ?, ?)"
@@ -181,11 +185,8 @@ class Inbox:
         """One transaction, not committed yet; for each change the number of its first event, or None if it is poison."""
         try:
             self._write.execute("BEGIN IMMEDIATE")
-            seqs: list[int | None] = []
-            at = (self.seq, self._chain)
-            for change, _ in group:
-                seqs.append(at[0] + 1)
-                at = self._put(change, *at)
+            seqs: list[int | None]
+            seqs, at = self._put([change for change, _ in group], self.seq, self._chain)
         except _POISON:
             self._write.rollback()
             seqs, at = self._execute_apart(group)
@@ -200,31 +201,39 @@ class Inbox:
         for change, _ in group:
             self._write.execute("SAVEPOINT one")
             try:
-                after = self._put(change, *at)
+                firsts, after = self._put([change], *at)
             except _POISON as fault:
                 log.error("a change cannot be kept: %s", type(fault).__name__)
                 self._write.execute("ROLLBACK TO one")
                 seqs.append(None)
             else:
-                seqs.append(at[0] + 1)
+                seqs += firsts
                 at = after
             self._write.execute("RELEASE one")
         return seqs, at
 
-    def _put(self, change: Change, seq: int, chain: str) -> tuple[int, str]:
-        execute = self._write.execute
-        first = seq + 1
-        for kind, body in change.events:
-            seq += 1
-            text, salt = event_text(change.at, kind, body), secrets.token_bytes(16)
-            chain = chain_next(chain, seq, salt, text)
-            execute(_EVENT, (seq, salt, text, chain))
-        for table, values in change.rows:
-            execute(_SAVE[table], values)
-        if change.answered is not None:
-            table, values = change.answered.row(receipt=first)
-            execute(_SAVE[table], values)
-        return seq, chain
+    def _put(self, changes: Sequence[Change], seq: int, chain: str) -> tuple[list[int | None], tuple[int, str]]:
+        """Write these; the numbers of their first events, and where the log stands after them."""
+        firsts: list[int | None] = []
+        events: list[tuple[Any, ...]] = []
+        rows: dict[str, dict[Any, tuple[Any, ...]]] = {table: {} for table in _COLUMNS}  # parents first; the last stays
+        for change in changes:
+            firsts.append(seq + 1)
+            for kind, body in change.events:
+                seq += 1
+                text, salt = event_text(change.at, kind, body), secrets.token_bytes(16)
+                chain = chain_next(chain, seq, salt, text)
+                events.append((seq, salt, text, chain))
+            for table, values in change.rows:
+                rows[table][values[0]] = values
+            if change.answered is not None:
+                table, values = change.answered.row(receipt=firsts[-1])
+                rows[table][values[0]] = values
+        self._write.executemany(_EVENT, events)
+        for table, kept in rows.items():
+            if kept:
+                self._write.executemany(_SAVE[table], kept.values())
+        return firsts, (seq, chain)
 
     def _committed(self, group: Group, seqs: list[int | None], fault: BaseException | None) -> None:
         if fault is not None:
