@@ -141,7 +141,7 @@ class Submission(Table):
     run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False, index=False)
     unit = peewee.ForeignKeyField(Unit, column_name="unit", lazy_load=False)
     assignment = peewee.ForeignKeyField(Assignment, column_name="assignment", lazy_load=False, unique=True)
-    visit = peewee.ForeignKeyField(Visit, column_name="visit", lazy_load=False)
+    visit = peewee.ForeignKeyField(Visit, column_name="visit", lazy_load=False, index=False)
     worker = peewee.TextField()
     inbox = peewee.TextField()
     epoch = peewee.IntegerField()
@@ -157,7 +157,7 @@ class Submission(Table):
     version = peewee.IntegerField(default=1)
 
     class Meta:
-        indexes = ((("inbox", "epoch", "seq"), True), (("run", "receipt"), False))
+        indexes = ((("inbox", "epoch", "seq"), True), (("run", "receipt"), False), (("visit", "status"), False))
 
 
 class Verdict(Table):
@@ -230,12 +230,11 @@ TABLES: tuple[type[Table], ...] = (
 )  # fmt: skip
 
 
-_DUE = [  # small: they hold only what waits for the server, or for a person
+_DUE = [  # small: they hold only what waits for the server
     "CREATE INDEX unit_generation_offer_due ON unit (generation) WHERE offered < attempt AND state <> 'dropped'",
     "CREATE INDEX unit_generation_withdraw ON unit (generation) WHERE withdraw = 1",
     "CREATE INDEX unit_generation_named_again ON unit (generation) "
     "WHERE attempt > 1 AND offered_to IS NOT NULL AND state = 'open'",
-    "CREATE INDEX submission_visit_waits ON submission (visit) WHERE status = 'submitted'",
 ]
 
 
