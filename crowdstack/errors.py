@@ -81,6 +81,10 @@ class Busy(CrowdstackError):
     exit_code = 4
 
 
+class Unclear(Busy):
+    """It is not known whether a request had its effect: look before it is sent again."""
+
+
 class StepFailed(CrowdstackError):
     """A step of the engine failed; the state holds everything done before it."""
 

@@ -5,6 +5,8 @@ Values only, no I/O and no clock. Every other module speaks in these.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +31,12 @@ _MONEY = re.compile(r"(?P<sign>-?)(?P<whole>\d{1,12})(?:\.(?P<part>\d+))? (?P<cu
 def bot_id(number: int) -> WorkerId:
     """The worker id of a simulated crowd's bot, counted from 1: specs may name it, the crowd plays it."""
     return WorkerId(f"bot-{number:04d}")
+
+
+def visit_of(study: StudyKey, worker: WorkerId, submission: str) -> VisitId:
+    """The id of a visit that a provider knows as `submission`: the same wherever it is computed (decisions/0009)."""
+    named = "\0".join((study, worker, submission)).encode()
+    return VisitId(base64.urlsafe_b64encode(hashlib.sha256(named).digest()[:18]).decode())
 
 
 @dataclass(frozen=True, slots=True, order=False)
@@ -98,11 +106,13 @@ class EventKind(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """A visit began. The place it takes is charged for once the visit is approved."""
+    """A visit began. The place it takes is charged for once the visit is approved. `submission`: the provider's id of it, as
+    the page's address claimed; None for those whose link was signed for the worker."""
 
     visit: VisitId
     worker: WorkerId
     study: StudyKey
+    submission: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +214,7 @@ class SubmissionStatus(str, Enum):
     EXCLUDED = "excluded"  # pays, does not count, unit offered again
     REJECTED = "rejected"  # neither
     SURPLUS = "surplus"  # came after its unit had been done by somebody else: pays, does not count
+    VOID = "void"  # its visit was given up or never real, as the provider tells: neither, unit offered again
 
 
 class Verdict(str, Enum):
@@ -226,6 +237,54 @@ class VisitState(str, Enum):
     PAID = "paid"
     REJECTED = "rejected"  # every submission of it was rejected: not paid
     EMPTY = "empty"  # ended without a submission: not paid
+    LISTED = "listed"  # the provider tells of it; nobody came to the server with it yet
+
+
+class Claim(str, Enum):
+    """What is known of who came in a visit."""
+
+    SIGNED = "signed"  # the link was made for this worker
+    CLAIMED = "claimed"  # by the page's address; the provider has not been asked
+    VERIFIED = "verified"  # the provider lists this visit of this worker
+    REFUTED = "refuted"  # it does not
+
+
+class ListedState(str, Enum):
+    """How a visit stands at its provider."""
+
+    RESERVED = "reserved"  # has a place, has not begun
+    ACTIVE = "active"
+    AWAITING = "awaiting"  # handed in; not reviewed
+    APPROVED = "approved"
+    PARTIAL = "partial"  # a part of the reward was paid
+    REJECTED = "rejected"
+    RETURNED = "returned"
+    TIMED_OUT = "timed_out"
+    SCREENED_OUT = "screened_out"
+    UNKNOWN = "unknown"  # a word we do not know: nothing is concluded from it
+
+    @property
+    def gone(self) -> bool:
+        """Its place is free again, and nobody is paid."""
+        return self in (ListedState.REJECTED, ListedState.RETURNED, ListedState.TIMED_OUT, ListedState.SCREENED_OUT)
+
+    @property
+    def charged(self) -> bool:
+        return self in (ListedState.APPROVED, ListedState.PARTIAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedVisit:
+    """A visit as its provider tells of it. `visit` is `visit_of(study, worker, submission)`."""
+
+    visit: VisitId
+    submission: str  # the provider's id of it
+    worker: WorkerId
+    state: ListedState
+    code: str | None = None  # what was handed in with it
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    return_asked: bool = False
 
 
 class StudyState(str, Enum):
@@ -305,7 +364,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitCounts:
-    """total = open + assigned + submitted + approved. excluded, rejected, surplus count submissions."""
+    """total = open + assigned + submitted + approved. excluded, rejected, surplus, void count submissions."""
 
     total: int = 0
     before: int = 0  # of total: done, and done by an earlier run of the task
@@ -317,6 +376,7 @@ class UnitCounts:
     excluded: int = 0
     rejected: int = 0
     surplus: int = 0
+    void: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +386,8 @@ class VisitCounts:
     paid: int = 0
     rejected: int = 0
     empty: int = 0
+    listed: int = 0
+    unverified: int = 0  # of all: their claim waits for the provider's word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,3 +398,4 @@ class EndedVisit:
     worker: WorkerId
     submissions: int
     statuses: Mapping[SubmissionStatus, int] = field(default_factory=dict)
+    submission: str | None = None  # the provider's id of it, where it has one

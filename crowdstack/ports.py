@@ -13,12 +13,15 @@ from enum import Enum
 from typing import Any, Protocol
 
 from crowdstack.model import (
+    Claim,
     Cursor,
     EndedVisit,
     Event,
     IntentState,
     Item,
     ItemOffer,
+    ListedState,
+    ListedVisit,
     Money,
     Run,
     RunId,
@@ -121,10 +124,13 @@ class Provider(Protocol):
     def set_state(self, key: StudyKey, state: StudyState) -> Study:
         """Pause, open again or close. Closed is final."""
 
-    def approve(self, key: StudyKey, visit: VisitId, worker: WorkerId) -> None:
-        """Pay the visit its reward, once however often this is called. Refused: unknown study, no place left, dry wallet."""
+    def approve(self, key: StudyKey, visit: VisitId, worker: WorkerId, submission: str | None = None) -> None:
+        """Pay the visit its reward, once however often this is called. Refused: unknown study, no place left, dry wallet.
+        `submission`: the provider's id of the visit, None where it has none of its own."""
 
-    def reject(self, key: StudyKey, visit: VisitId, worker: WorkerId, reason: str) -> None:
+    def reject(
+        self, key: StudyKey, visit: VisitId, worker: WorkerId, reason: str, submission: str | None = None
+    ) -> None:
         """Do not pay the visit; its place is free again. Refused once it was paid."""
 
     def gross(self, reward: Money) -> Money:
@@ -132,6 +138,28 @@ class Provider(Protocol):
 
     def spent(self) -> Money | None:
         """What the provider's own books say was debited for all studies of this task; None before the first study."""
+
+    def fetch_visits(self, key: StudyKey) -> Listing | None:
+        """Everybody who ever took a place of the study, as the provider tells now. None: it cannot tell (the server's word
+        holds). May be some seconds old; `Listing.at` says."""
+
+    def ask_return(self, key: StudyKey, submission: str, reason: str) -> None:
+        """Ask the worker to give back a visit that was handed in with nothing in it. Refused where there is no such thing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """`at`: when the provider was asked; visits that began before are in it (bar the provider's own delay)."""
+
+    visits: tuple[ListedVisit, ...]
+    at: datetime
+
+
+class Memory(Protocol):
+    """Small facts that an adapter must find again after a crash, like the id of its study. Durable on return."""
+
+    def get(self, name: str) -> str | None: ...
+    def put(self, name: str, value: str) -> None: ...
 
 
 class Crowd(Protocol):
@@ -198,6 +226,10 @@ class Control(Protocol):
 
     async def open_study(self, study: StudyKey, *, places: int, state: StudyState) -> None:
         """How many visits of the study the server may admit in all, and whether it admits any now."""
+
+    async def settle_claims(self, claims: Sequence[tuple[VisitId, Claim]]) -> None:
+        """What the provider says of visits that were only claimed. A refuted one ends: its hold is given up, its place is
+        free, its units are open again. A repeat changes nothing. Chunked by the caller: <= 500."""
 
     async def drain(self, *, now: bool = False) -> None:
         """Give out no more units; `drained` is the last event once no hold is open (`now`: holds end at once)."""
@@ -371,10 +403,35 @@ class Store(Protocol):
 
     def mark_offered(self, run: RunId, units: Sequence[UnitOffer], dropped: Sequence[UnitId] = ()) -> None: ...
 
+    # what the provider tells (decisions/0009)
+    def keep_listing(self, run: RunId, study: StudyKey, listing: Listing, *, gross: Money, now: datetime) -> None:
+        """Take over how the provider's visits stand, all in one transaction; the same again changes nothing.
+
+        A claimed visit that is listed is verified; one that is not, and began over two minutes before `listing.at`, is
+        refuted. Submissions of visits that are gone (or refuted) become void and their units are offered again; of
+        those that came back they count again, or are surplus where somebody else was faster. Charged ones are booked as
+        paid, `gross` each, unless they are already. A listed visit that nobody came with gets a row (`listed`).
+        """
+
+    def listed_counts(self, run: RunId) -> Mapping[ListedState, int]:
+        """How many visits the provider has in which state; empty before the first listing."""
+
+    def without_answers(self, run: RunId, limit: int) -> list[ListedVisit]:
+        """Visits that were handed in at the provider and have no submission here, oldest first."""
+
+    def untold_claims(self, run: RunId, limit: int) -> list[tuple[VisitId, Claim]]:
+        """Verified and refuted visits that came to the server, which does not know it yet."""
+
+    def mark_claims_told(self, run: RunId, visits: Sequence[VisitId]) -> None: ...
+    def memory(self, run: RunId) -> Memory:
+        """The adapter's own notes on this run."""
+
     # visits and money
-    def ended_visits(self, run: RunId, limit: int, *, judged: bool = False) -> list[EndedVisit]:
+    def ended_visits(
+        self, run: RunId, limit: int, *, judged: bool = False, handed_in: bool = False
+    ) -> list[EndedVisit]:
         """Visits that left with submissions and are neither paid nor rejected, oldest first. `judged`: only those none
-        of whose submissions waits for a verdict."""
+        of whose submissions waits for a verdict. `handed_in`: only those that wait for review at the provider."""
 
     def exposure(self, task: TaskName, currency: str) -> Money:
         """E of the task."""

@@ -87,6 +87,7 @@ class _OfVisit(_Action):
     study: StudyKey
     visit: VisitId
     worker: WorkerId
+    submission: str | None = None  # the provider's id of the visit
 
     @property
     def key(self) -> str:

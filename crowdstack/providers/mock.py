@@ -15,6 +15,7 @@ from pathlib import Path
 from crowdstack.errors import Busy, Refused
 from crowdstack.folder import private_file, private_folder
 from crowdstack.model import Money, Study, StudyKey, StudyState, TaskName, VisitId, WorkerId
+from crowdstack.ports import Listing
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (
@@ -105,7 +106,7 @@ class MockProvider:
             self._effect(state.value, key)
             return self._known(key)
 
-    def approve(self, key: StudyKey, visit: VisitId, worker: WorkerId) -> None:
+    def approve(self, key: StudyKey, visit: VisitId, worker: WorkerId, submission: str | None = None) -> None:
         wallet = self._wallet()
         with self._writing():
             study = self._known(key)
@@ -126,7 +127,9 @@ class MockProvider:
             self._db.execute("INSERT INTO debit VALUES (?, ?, ?)", (visit, study.reward.minor, study.reward.currency))
             self._effect("approve", visit)
 
-    def reject(self, key: StudyKey, visit: VisitId, worker: WorkerId, reason: str) -> None:
+    def reject(
+        self, key: StudyKey, visit: VisitId, worker: WorkerId, reason: str, submission: str | None = None
+    ) -> None:
         with self._writing():
             self._known(key)
             if self._settled(key, visit, worker) == "rejected":
@@ -135,6 +138,12 @@ class MockProvider:
                 raise Refused(f"visit {visit} was paid: it cannot be rejected any more")
             self._db.execute("INSERT INTO visit VALUES (?, ?, ?, 'rejected')", (visit, key, worker))
             self._effect("reject", visit)
+
+    def fetch_visits(self, key: StudyKey) -> Listing | None:
+        return None
+
+    def ask_return(self, key: StudyKey, submission: str, reason: str) -> None:
+        raise Refused("the mock provider knows of no visit without answers")
 
     def gross(self, reward: Money) -> Money:
         return reward

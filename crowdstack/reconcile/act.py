@@ -42,10 +42,10 @@ def send(action: ToProvider, provider: Provider) -> None:
             provider.set_state(study, StudyState.OPEN)
         case CloseStudy(study=study):
             provider.set_state(study, StudyState.CLOSED)
-        case ApproveVisit(study=study, visit=visit, worker=worker):
-            provider.approve(study, visit, worker)
-        case RejectVisit(study=study, visit=visit, worker=worker, reason=reason):
-            provider.reject(study, visit, worker, reason)
+        case ApproveVisit(study=study, visit=visit, worker=worker, submission=submission):
+            provider.approve(study, visit, worker, submission)
+        case RejectVisit(study=study, visit=visit, worker=worker, submission=submission, reason=reason):
+            provider.reject(study, visit, worker, reason, submission)
 
 
 def send_recorded(

@@ -254,9 +254,9 @@ class Unrecorded(World):
 
 
 class _PaysAgain(MockProvider):
-    def approve(self, key: Any, visit: Any, worker: Any) -> None:
+    def approve(self, key: Any, visit: Any, worker: Any, submission: Any = None) -> None:
         before = self.debits()
-        super().approve(key, visit, worker)
+        super().approve(key, visit, worker, submission)
         if visit in before:
             with self._writing():
                 self._effect("approve", visit)
