@@ -346,6 +346,7 @@ class Study:
     places: int
     state: StudyState
     reward: Money
+    by_hand: bool = False  # somebody paused or stopped it on the provider's site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,6 +107,14 @@ class RejectVisit(_OfVisit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AskReturn(_OfVisit):
+    """Ask the worker to give back a visit that was handed in with nothing in it."""
+
+    kind: ClassVar[str] = "ask_return"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drain(_Action):
     """Give out no more units and take every event that is left: the first half of taking the stack down."""
 
@@ -118,7 +126,7 @@ class TearDown(_Action):
     kind: ClassVar[str] = "tear_down"
 
 
-ToProvider = OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit
+ToProvider = OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit | AskReturn
 Spending = OpenStudy | RaisePlaces  # after these more can be charged than before
 Action = ToProvider | OfferUnits | Drain | TearDown
 
@@ -133,6 +141,7 @@ _KINDS: dict[str, type[Action]] = {
         CloseStudy,
         ApproveVisit,
         RejectVisit,
+        AskReturn,
         Drain,
         TearDown,
     )

@@ -32,6 +32,14 @@ class WhenShort(str, Enum):
     PAUSE = "pause"
 
 
+class NoData(str, Enum):
+    """What to do with a visit that was handed in at the provider with no answers here."""
+
+    ASK_RETURN = "ask_return"  # once; then a person decides
+    REJECT = "reject"
+    APPROVE = "approve"
+
+
 def ceil_div(amount: int, by: int) -> int:
     return -(-amount // by)
 
@@ -61,6 +69,15 @@ class Desired:
     blocked: tuple[WorkerId, ...] = ()
     provider: Mapping[str, Any] = field(default_factory=dict)  # for the adapter that wiring chooses: JSON
     crowd: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def managed(self) -> bool:
+        """Whether the provider itself lets people in and knows who came (decisions/0009)."""
+        return self.provider.get("type") == "prolific"
+
+    @property
+    def no_data(self) -> NoData:
+        return NoData(self.provider.get("no_data", NoData.ASK_RETURN))
 
     def ideal_visits(self, units: UnitCounts) -> int:
         """Visits that an ideal crowd needs for what this run has to do in all (earlier runs may have done a part)."""

@@ -15,6 +15,7 @@ from crowdstack.model import IntentState, Money, RunId, StudyState
 from crowdstack.plan.actions import (
     Action,
     ApproveVisit,
+    AskReturn,
     CloseStudy,
     OpenStudy,
     PauseStudy,
@@ -46,6 +47,9 @@ def send(action: ToProvider, provider: Provider) -> None:
             provider.approve(study, visit, worker, submission)
         case RejectVisit(study=study, visit=visit, worker=worker, submission=submission, reason=reason):
             provider.reject(study, visit, worker, reason, submission)
+        case AskReturn(study=study, submission=submission, reason=reason):
+            assert submission is not None  # only a provider tells of such visits
+            provider.ask_return(study, submission, reason)
 
 
 def send_recorded(
