@@ -133,8 +133,14 @@ class Provider(Protocol):
     ) -> None:
         """Do not pay the visit; its place is free again. Refused once it was paid."""
 
+    def pay_bonus(
+        self, key: StudyKey, visit: VisitId, worker: WorkerId, submission: str | None, *, payment: str, net: Money
+    ) -> None:
+        """Pay the worker `net` on top, once for this `payment` however often this is called. Unclear when it may have been
+        paid and nothing shows it yet: it is never sent again. Refused: no such visit, a dry wallet."""
+
     def gross(self, reward: Money) -> Money:
-        """What one visit costs in all: reward, fee, tax. Pure."""
+        """What paying this costs in all: reward (or bonus), fee, tax."""
 
     def spent(self) -> Money | None:
         """What the provider's own books say was debited for all studies of this task; None before the first study."""
@@ -251,7 +257,8 @@ class IntentDraft:
     """An action to be written down before it is sent. The same `key` twice in a run is the same intent.
 
     places, gross: for actions that list places (study, total places, gross cost of one); they are what budgets reserve.
-    The store knows three kinds: `approve` (body: study, visit, amount), `reject` (body: visit), `close` (study).
+    The store knows four kinds: `approve` (body: study, visit, amount), `reject` (body: visit), `close` (study),
+    `bonus` (body: study, visit, payment, amount).
     """
 
     key: str  # "open:rte-1", "places:rte-1:400", "approve:<visit>"
@@ -260,6 +267,7 @@ class IntentDraft:
     study: StudyKey | None = None
     places: int | None = None
     gross: Money | None = None
+    owed: Money | None = None  # a payment of its own (bonus): reserved until it has a result, then booked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,6 +107,21 @@ class RejectVisit(_OfVisit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PayBonus(_OfVisit):
+    """Pay a worker on top, for this visit. Ordered by a person or by `pay.top_up`; never decided twice: `payment` is its name."""
+
+    kind: ClassVar[str] = "bonus"
+    payment: str
+    net: Money  # what the worker gets
+    amount: Money  # gross
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}:{self.payment}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AskReturn(_OfVisit):
     """Ask the worker to give back a visit that was handed in with nothing in it."""
 
@@ -126,7 +141,9 @@ class TearDown(_Action):
     kind: ClassVar[str] = "tear_down"
 
 
-ToProvider = OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit | AskReturn
+ToProvider = (
+    OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit | AskReturn | PayBonus
+)
 Spending = OpenStudy | RaisePlaces  # after these more can be charged than before
 Action = ToProvider | OfferUnits | Drain | TearDown
 
@@ -142,6 +159,7 @@ _KINDS: dict[str, type[Action]] = {
         ApproveVisit,
         RejectVisit,
         AskReturn,
+        PayBonus,
         Drain,
         TearDown,
     )
@@ -160,6 +178,7 @@ def draft(action: Action, now: datetime) -> IntentDraft:
         study=body.get("study"),
         places=body.get("places"),
         gross=body.get("gross"),
+        owed=action.amount if isinstance(action, PayBonus) else None,
     )
 
 

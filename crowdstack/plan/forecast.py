@@ -29,6 +29,7 @@ from crowdstack.plan.actions import (
     OfferUnits,
     OpenStudy,
     PauseStudy,
+    PayBonus,
     RaisePlaces,
     RejectVisit,
     ResumeStudy,
@@ -71,8 +72,9 @@ def journaled(intents: Iterable[Intent]) -> list[Action]:
 
 def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tuple[Line, ...]:
     """Each change once, with its total, in the order of a run's life."""
-    offers = places = approved = rejected = asked = 0
+    offers = places = approved = rejected = asked = bonuses = 0
     paid: Money | None = None
+    paid_on_top: Money | None = None
     kinds: set[str] = set()
     for action in actions:
         kinds.add(action.kind)
@@ -88,6 +90,9 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
                 rejected += 1
             case AskReturn():
                 asked += 1
+            case PayBonus(amount=amount):
+                bonuses += 1
+                paid_on_top = amount if paid_on_top is None else paid_on_top + amount
     study, most = desired.study, desired.most_visits(units)
     made = f"{desired.items:,} {_plural('item', desired.items)} x {desired.repeats}"
     visits = f"{approved:,} {_plural('visit', approved)}"
@@ -109,6 +114,9 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
         RejectVisit.kind: Line(
             kind="reject", sign="~", text=f"reject {rejected:,} visits", total=rejected, at_most=ANY
         ),
+        PayBonus.kind: Line(
+            kind="bonus", sign="~", text=f"pay {bonuses:,} bonuses: {paid_on_top}", total=bonuses, at_most=ANY
+        ),
         AskReturn.kind: Line(
             kind="ask_return",
             sign="~",
@@ -124,7 +132,13 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
     return tuple(line for kind, line in lines.items() if kind in kinds)
 
 
-_BY_PEOPLE = {"pause", "resume", "reject", "ask_return"}  # what people do, the operator or workers, brings it about
+_BY_PEOPLE = {
+    "pause",
+    "resume",
+    "reject",
+    "ask_return",
+    "bonus",
+}  # what people do, the operator or workers, brings it about
 
 
 def matches(preview: Sequence[Line], journal: Sequence[Line]) -> bool:

@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS visit (
     id TEXT PRIMARY KEY, study TEXT NOT NULL REFERENCES study (key), worker TEXT NOT NULL, submission TEXT,
     state TEXT NOT NULL CHECK (state IN ('charged', 'rejected')));
 CREATE TABLE IF NOT EXISTS debit (
-    visit TEXT PRIMARY KEY REFERENCES visit (id), minor INTEGER NOT NULL, currency TEXT NOT NULL);
+    visit TEXT NOT NULL REFERENCES visit (id), purpose TEXT NOT NULL, minor INTEGER NOT NULL, currency TEXT NOT NULL,
+    PRIMARY KEY (visit, purpose));
 CREATE TABLE IF NOT EXISTS effect (
     number INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, subject TEXT NOT NULL, total INTEGER);
 """
@@ -122,10 +123,9 @@ class Books:
             if charged >= study.places:
                 raise Refused(f"all {study.places} places of study {key} are paid: there is none for visit {visit}")
             price = self.gross(study.reward)
-            if wallet is not None and wallet < self._debits(price.currency) + price:
-                raise Refused(f"the wallet of {wallet} cannot pay {price} more", hint="put more into provider.wallet")
+            self._check_wallet(wallet, price)
             self._db.execute("INSERT INTO visit VALUES (?, ?, ?, ?, 'charged')", (visit, key, worker, submission))
-            self._db.execute("INSERT INTO debit VALUES (?, ?, ?)", (visit, price.minor, price.currency))
+            self._db.execute("INSERT INTO debit VALUES (?, 'reward', ?, ?)", (visit, price.minor, price.currency))
             self._effect("approve", visit)
 
     def reject(
@@ -139,6 +139,25 @@ class Books:
                 raise Refused(f"visit {visit} was paid: it cannot be rejected any more")
             self._db.execute("INSERT INTO visit VALUES (?, ?, ?, ?, 'rejected')", (visit, key, worker, submission))
             self._effect("reject", visit)
+
+    def pay_bonus(
+        self, key: StudyKey, visit: VisitId, worker: WorkerId, submission: str | None, *, payment: str, net: Money
+    ) -> None:
+        wallet = self._wallet()
+        with self._writing():
+            self._known(key)
+            if self._settled(key, visit, worker) is None:
+                raise Refused(f"visit {visit} is not settled yet: a bonus comes after the reward or the rejection")
+            purpose, price = f"bonus:{payment}", self.gross(net)
+            if self._db.execute("SELECT 1 FROM debit WHERE visit = ? AND purpose = ?", (visit, purpose)).fetchone():
+                return
+            self._check_wallet(wallet, price)
+            self._db.execute("INSERT INTO debit VALUES (?, ?, ?, ?)", (visit, purpose, price.minor, price.currency))
+            self._effect("bonus", payment, price.minor)
+
+    def _check_wallet(self, wallet: Money | None, price: Money) -> None:
+        if wallet is not None and wallet < self._debits(price.currency) + price:
+            raise Refused(f"the wallet of {wallet} cannot pay {price} more", hint="put more into provider.wallet")
 
     def fetch_visits(self, key: StudyKey) -> Listing | None:
         return None
@@ -162,10 +181,14 @@ class Books:
     # -------------------------------------------------------------------------------------------- for the judge
 
     def debits(self) -> dict[VisitId, Money]:
-        """The wallet's own lines: what was debited for which visit."""
+        """The wallet's own lines: what was debited for which visit as its reward."""
+        return {visit: amount for (visit, purpose), amount in self.lines().items() if purpose == "reward"}
+
+    def lines(self) -> dict[tuple[VisitId, str], Money]:
+        """All lines of the wallet, by visit and purpose (`reward`, `bonus:<payment>`)."""
         with self._told():
-            found = self._db.execute("SELECT visit, minor, currency FROM debit").fetchall()
-            return {VisitId(visit): Money(minor, currency) for visit, minor, currency in found}
+            found = self._db.execute("SELECT visit, purpose, minor, currency FROM debit").fetchall()
+            return {(VisitId(visit), purpose): Money(minor, currency) for visit, purpose, minor, currency in found}
 
     def effects(self) -> list[tuple[str, str, int | None]]:
         """Everything that ever changed here, in order: (verb, study or visit, total)."""

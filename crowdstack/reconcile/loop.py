@@ -242,7 +242,12 @@ class _Loop:
     def _look(self, now: float) -> tuple[Run, Desired, Observed]:
         """What an earlier life left unsent is sent first; then: what is wanted, and what is there."""
         left = send_recorded(
-            self._run, store=self._store, provider=self._provider, may_spend=self._may_spend, now=self._clock.now()
+            self._run,
+            store=self._store,
+            provider=self._provider,
+            may_spend=self._may_spend,
+            now=self._clock.now(),
+            resting={key for key, (_, until) in self._refused.items() if until > now},
         )
         self._leave_alone(left, now)
         run = self._store.run(self._run)

@@ -123,3 +123,16 @@ class ProviderContract:
         assert provider.gross(REWARD) == provider.gross(REWARD)
         assert provider.spent() == Money(0, "USD")
         assert provider.fetch_study(KEY) == replace(before)
+
+    def test_a_bonus_is_paid_once_for_each_name(self, provider: Provider) -> None:
+        self.open(provider)
+        provider.approve(KEY, visit(1), ANN)
+        for _ in range(3):
+            provider.pay_bonus(KEY, visit(1), ANN, None, payment="first", net=REWARD)
+        provider.pay_bonus(KEY, visit(1), ANN, None, payment="second", net=REWARD)
+        assert provider.spent() == provider.gross(REWARD) * 3
+
+    def test_nobody_gets_a_bonus_who_did_not_come(self, provider: Provider) -> None:
+        self.open(provider)
+        with pytest.raises(Refused):
+            provider.pay_bonus(KEY, visit(1), ANN, None, payment="first", net=REWARD)
