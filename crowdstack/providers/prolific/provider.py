@@ -13,7 +13,7 @@ from typing import Any
 
 from crowdstack.providers.prolific.answers import Study as Found
 from crowdstack.providers.prolific.answers import StudyStatus, Submission, SubmissionStatus
-from crowdstack.providers.prolific.api import Prolific
+from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
 
 from crowdstack.errors import Busy, Refused, Unclear
 from crowdstack.model import (
@@ -83,7 +83,7 @@ class ProlificProvider:
         self._quotes: dict[Money, Money] = {}
 
     def close(self) -> None:
-        self._api.close()
+        self._api.http.close()
 
     # -------------------------------------------------------------------------------------------- studies
 
@@ -101,8 +101,8 @@ class ProlificProvider:
         found = self._api.fetch_study(id_)
         if found.status is StudyStatus.UNPUBLISHED:
             if found.places != places:
-                self._api.patch_study(id_, places=places)
-            self._api.publish(id_)
+                self._api.change_published(id_, places=places)
+            self._api.move_study(id_, StudyMove.PUBLISH)
         return self._study(key, self._look_again(key))
 
     def raise_places(self, key: StudyKey, to: int) -> Study:
@@ -110,7 +110,7 @@ class ProlificProvider:
         if to > found.places:
             if notes.get("closed"):
                 raise Refused(f"study {key} is closed: it cannot be given places")
-            self._api.patch_study(found.id, places=to)
+            self._api.change_published(found.id, places=to)
             found = self._look_again(key)
         return self._study(key, found)
 
@@ -121,14 +121,14 @@ class ProlificProvider:
         if state is StudyState.PAUSED:
             notes.put("paused", "yes")
             if found.status is StudyStatus.ACTIVE:
-                self._api.pause(found.id)
+                self._api.move_study(found.id, StudyMove.PAUSE)
         elif state is StudyState.OPEN:
             if found.status is StudyStatus.PAUSED:
-                self._api.start(found.id)
+                self._api.move_study(found.id, StudyMove.START)
             notes.put("paused", "")
         else:
             if found.status in (StudyStatus.ACTIVE, StudyStatus.PAUSED):
-                self._api.stop(found.id)
+                self._api.move_study(found.id, StudyMove.STOP)
             notes.put("closed", "yes")
         return self._study(key, self._look_again(key))
 
@@ -147,7 +147,7 @@ class ProlificProvider:
     def _find(self, key: StudyKey) -> str | None:
         """Our study over all states: one that is out before any draft, the oldest before later ones."""
         found = self._api.find_studies(mark(key), project=self._place.project)
-        found.sort(key=lambda line: (line.status is StudyStatus.UNPUBLISHED, str(line.created_at), line.id))
+        found.sort(key=lambda study: (study.status is StudyStatus.UNPUBLISHED, study.id))  # ids begin with their time
         return found[0].id if found else None
 
     def _study(self, key: StudyKey, found: Found) -> Study:
@@ -214,7 +214,7 @@ class ProlificProvider:
             return
         if found.status is not SubmissionStatus.AWAITING_REVIEW:
             raise Refused(f"submission {found.id} is {found.status.value}: it cannot be rejected")
-        category = "NO_DATA" if "nothing" in reason else "LOW_EFFORT"
+        category = Rejection.NO_DATA if found.code is None or "nothing" in reason else Rejection.LOW_EFFORT
         self._api.reject(found.id, message=rejection(reason), category=category)
         self._changed(key)
 
@@ -230,7 +230,7 @@ class ProlificProvider:
             raise Busy(f"another bonus to submission {found.id} is not shown yet")
         if notes.get(name) is None:
             before = self._on_top(found.id)
-            setup = self._api.create_bonus(found.study, {found.id: net}, most=self.gross(net))
+            setup = self._api.create_bonus(found.study, {found.id: net}, booked=self.gross(net))
             notes.put(turn, payment)
             notes.put(name, str(before))
             self._api.pay_bonus(setup.id)
@@ -265,13 +265,13 @@ class ProlificProvider:
         """The greater of the provider's own quote and our table of fees, for one visit."""
         table = gross_of(reward, fee_bp=self._settings["fee_bp"], vat_bp=self._settings["vat_bp"])
         if reward not in self._quotes:
-            self._quotes[reward] = self._api.quote(reward, places=1)
+            self._quotes[reward] = self._api.quote(reward, 1)
         return max(table, self._quotes[reward])
 
     def spent(self) -> Money | None:
         """By the provider's cost of every study of this task."""
         ids = [id_ for run in self._runs() if (id_ := self._memory(run).get("study"))]
-        costs = [self._api.study_cost(id_).total for id_ in ids]
+        costs = [self._api.fetch_cost(id_).total for id_ in ids]
         return None if not costs else sum(costs[1:], start=costs[0])
 
     # -------------------------------------------------------------------------------------------- looking
@@ -314,7 +314,7 @@ class ProlificProvider:
 
         def ask() -> tuple[Submission, ...]:
             at = self._now()
-            found = tuple(self._api.submissions(id_))
+            found = tuple(self._api.list_submissions(id_))
             self._asked[key] = at
             return found
 
