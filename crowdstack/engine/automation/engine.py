@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from crowdstack.engine import deployments
 from crowdstack.engine.automation import state as states
 from crowdstack.engine.automation.cli import Cli, CliFailed, check_version, end_orphan, find_cli, plugin_folder
 from crowdstack.engine.automation.events import Story
 from crowdstack.engine.automation.faults import error_of, owners
 from crowdstack.engine.automation.outputs import Outputs
+from crowdstack.engine.deployments import Deployment
 from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
@@ -130,11 +132,11 @@ class AutomationEngine:
 
     # ------------------------------------------------------------------------------------------ state
 
-    def export(self) -> states.Deployment | None:
+    def export(self) -> Deployment | None:
         """The whole state, secrets in clear; None when there is no stack."""
         return self._fetch()
 
-    def replace_state(self, deployment: states.Deployment) -> None:
+    def replace_state(self, deployment: Deployment) -> None:
         """Put this state in the place of what is there. Its secrets are kept by what keeps those of this stack."""
         with self._alone():
             found = self._fetch()
@@ -204,7 +206,7 @@ class AutomationEngine:
         self._said(lambda: self._cli.run(*arguments, "--stack", self.stack, folder=room, note=self._note))
 
     @contextmanager
-    def _room(self, program: Program | None, found: states.Deployment | None) -> Iterator[Path]:
+    def _room(self, program: Program | None, found: Deployment | None) -> Iterator[Path]:
         """A folder with the project as the CLI wants to find it. Nothing in it is worth keeping."""
         with tempfile.TemporaryDirectory(prefix="crowdstack-") as name:
             room = Path(name)
@@ -306,7 +308,7 @@ class AutomationEngine:
             return "absent"
         return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
 
-    def _fetch(self) -> states.Deployment | None:
+    def _fetch(self) -> Deployment | None:
         """The state as it is; None when there is no stack. StateMismatch when it is another's, or older than one seen."""
         if (file := self._state_file) is not None and not file.exists():
             return None
@@ -318,9 +320,9 @@ class AutomationEngine:
                 if "no stack named" in failed.told:
                     return None
                 raise self._error(failed) from failed
-        found: states.Deployment = json.loads(told).get("deployment") or {}
+        found: Deployment = json.loads(told).get("deployment") or {}
         where = str(file or self.place.backend)
-        states.check_identity(found, project=self.project, stack=self.stack, where=where)
+        deployments.check_identity(found, project=self.project, stack=self.stack, where=where)
         if file is not None and seen and states.written_at(found) < seen:
             raise StateMismatch(
                 "this is an older copy of the stack's state",
@@ -334,23 +336,23 @@ class AutomationEngine:
         """Fetch the outputs and remember them."""
         stamp = self._stamp()
         found = self._fetch()
-        outputs = states.outputs(found) if found is not None else None
+        outputs = deployments.outputs(found) if found is not None else None
         self._outputs.keep(stamp, outputs, written=states.written_at(found) if found is not None else "")
         return outputs
 
-    def _settled(self, *, keep: bool) -> tuple[states.Deployment | None, tuple[str, ...]]:
+    def _settled(self, *, keep: bool) -> tuple[Deployment | None, tuple[str, ...]]:
         """The state with nothing pending; the creates that were completed for it."""
         found = self._fetch()
-        if found is None or not states.pending(found):
+        if found is None or not deployments.pending(found):
             return found, ()
         settled = states.settle(found, self.plugin, keep=keep)
         with self._room(None, found) as room:
             self._import(settled.deployment, room)
         return settled.deployment, settled.taken_up
 
-    def _import(self, deployment: states.Deployment, room: Path) -> None:
+    def _import(self, deployment: Deployment, room: Path) -> None:
         file = room / "state.json"
-        write_private(file, json.dumps({"version": 3, "deployment": deployment}).encode())
+        write_private(file, json.dumps({"version": deployments.VERSION, "deployment": deployment}).encode())
         try:
             self._change("stack", "import", "--file", str(file), room=room)
         finally:

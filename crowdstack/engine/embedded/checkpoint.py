@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from crowdstack import __version__
-from crowdstack.engine.embedded.names import STACK_TYPE, name_of
 from crowdstack.engine.secrets import Vault
+from crowdstack.engine.urns import STACK_TYPE, name_of
 from crowdstack.engine.values import SECRET, SIGNATURE, Properties, SecretValue, mapped
 from crowdstack.errors import StateMismatch, StepFailed
 from crowdstack.folder import private_folder, sync_folder, write_private
 
 _VERSION = 3
-PROVIDER_TYPE = "pulumi:providers:"
 
 # Fields of a resource and how Pulumi calls them. It leaves out what is empty, but for the first three.
 _WORDS = {

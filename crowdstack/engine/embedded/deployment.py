@@ -11,12 +11,14 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE, Operation, Resource, State
+from crowdstack.engine.deployments import CREATING, DELETING, UPDATING
+from crowdstack.engine.embedded.checkpoint import Operation, Resource, State
 from crowdstack.engine.embedded.faults import attempt, protected
-from crowdstack.engine.embedded.names import STACK_TYPE, Alias, Names
+from crowdstack.engine.embedded.names import Alias, Names
 from crowdstack.engine.embedded.options import gap_between, hidden, ignoring, unsure
 from crowdstack.engine.embedded.snapshot import Snapshot, is_provider, needs_of
 from crowdstack.engine.plugin import Diff, Found, Plugin, ResourceType, check, diff
+from crowdstack.engine.urns import PROVIDER_TYPE, STACK_TYPE
 from crowdstack.engine.values import Properties, differing, marked, plain
 from crowdstack.errors import StepFailed
 from crowdstack.ports import OnStep, Step
@@ -24,7 +26,6 @@ from crowdstack.ports import Operation as Verb
 
 T = TypeVar("T")
 _NONE = Diff()
-CREATING, UPDATING, DELETING = "creating", "updating", "deleting"  # Pulumi's words for pending operations
 
 
 class Deployment:

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from crowdstack.engine.deployments import sealed, unsealed
 from crowdstack.engine.embedded.checkpoint import Checkpoint, State
 from crowdstack.engine.embedded.deployment import Deployment
 from crowdstack.engine.embedded.names import Names
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
-from crowdstack.engine.state_file import sealed, unsealed
 from crowdstack.engine.values import Unknown, holds, plain
 from crowdstack.errors import CrowdstackError, StepFailed
 from crowdstack.lock import held

@@ -17,12 +17,13 @@ from google.protobuf.message import Message
 from pulumi.runtime.proto import alias_pb2
 from pulumi.runtime.proto import resource_pb2 as wire
 
-from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE, Resource
+from crowdstack.engine.embedded.checkpoint import Resource
 from crowdstack.engine.embedded.deployment import Deployment
 from crowdstack.engine.embedded.names import Alias
 from crowdstack.engine.embedded.options import seconds
 from crowdstack.engine.embedded.paths import parse
 from crowdstack.engine.structs import from_struct, to_struct
+from crowdstack.engine.urns import PROVIDER_TYPE
 from crowdstack.errors import CrowdstackError, Refused, StepFailed
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from crowdstack.engine.deployments import CREATING
 from crowdstack.engine.embedded.checkpoint import Checkpoint, State
-from crowdstack.engine.embedded.deployment import CREATING
 from crowdstack.engine.embedded.engine import EmbeddedEngine
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
