@@ -84,6 +84,10 @@ class Program:
 OnStep = Callable[[Step], None]
 
 
+def ignore(_: Step) -> None:
+    """An OnStep that tells nobody."""
+
+
 class Engine(Protocol):
     """Makes a stack so. Verbs block; one at a time per stack (LockHeld). Killed anywhere and run again = run once."""
 

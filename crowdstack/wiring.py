@@ -42,7 +42,7 @@ from crowdstack.folder import Folder, private_folder, write_private
 from crowdstack.model import Money, Run, RunId, RunState, TaskName, WorkerId
 from crowdstack.plan.desired import Desired
 from crowdstack.plan.forecast import Line
-from crowdstack.ports import Engine, OnStep, Program, Step, Store
+from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
 from crowdstack.providers.mock import MockProvider
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
@@ -198,7 +198,7 @@ class Project:
             with closing(self._rehearsal(Path(room).resolve())) as other:
                 return other.deployment.stack(wanted)
 
-    def up(self, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
+    def up(self, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = ignore) -> Run | None:
         """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do.
 
         `seen`: the preview that this is to keep (deploy.Deployment.up).

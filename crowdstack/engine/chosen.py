@@ -13,7 +13,7 @@ from typing import Any
 
 from crowdstack.errors import Refused, StateMismatch
 from crowdstack.folder import private_folder, write_private
-from crowdstack.ports import Engine, OnStep, Program, StackResult
+from crowdstack.ports import Engine, OnStep, Program, StackResult, ignore
 
 EMBEDDED, PULUMI = "embedded", "pulumi"
 
@@ -80,13 +80,13 @@ class ChosenEngine:
     def preview(self, program: Program) -> StackResult:
         return self.current.preview(program)
 
-    def up(self, program: Program, on_step: OnStep = lambda _: None) -> StackResult:
+    def up(self, program: Program, on_step: OnStep = ignore) -> StackResult:
         return self.current.up(program, on_step)
 
-    def destroy(self, on_step: OnStep = lambda _: None) -> StackResult:
+    def destroy(self, on_step: OnStep = ignore) -> StackResult:
         return self.current.destroy(on_step)
 
-    def refresh(self, on_step: OnStep = lambda _: None) -> StackResult:
+    def refresh(self, on_step: OnStep = ignore) -> StackResult:
         return self.current.refresh(on_step)
 
     def outputs(self) -> Mapping[str, Any] | None:

@@ -31,7 +31,7 @@ from crowdstack.engine.secrets import Vault
 from crowdstack.errors import Busy, CrowdstackError, StateMismatch, StepFailed
 from crowdstack.folder import private_folder, write_private
 from crowdstack.lock import held
-from crowdstack.ports import OnStep, Program, StackResult, Step
+from crowdstack.ports import OnStep, Program, StackResult, ignore
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -77,10 +77,10 @@ class AutomationEngine:
         found = self._fetch()
         with self._room(program, found) as room:
             if found is None:  # looking makes no stack: what is not there is previewed in a place that goes away
-                return self._aside(room)._walk("preview", program, room, _quietly)
-            return self._walk("preview", program, room, _quietly, "--refresh")
+                return self._aside(room)._walk("preview", program, room, ignore)
+            return self._walk("preview", program, room, ignore, "--refresh")
 
-    def up(self, program: Program, on_step: OnStep = lambda _: None) -> StackResult:
+    def up(self, program: Program, on_step: OnStep = ignore) -> StackResult:
         with self._alone():
             found, taken_up = self._settled(keep=True)
             with self._room(program, found) as room:
@@ -90,7 +90,7 @@ class AutomationEngine:
                 result = self._walk("up", program, room, on_step, *told, taken_up=taken_up)
             return replace(result, outputs=self._look() or {})
 
-    def destroy(self, on_step: OnStep = lambda _: None) -> StackResult:
+    def destroy(self, on_step: OnStep = ignore) -> StackResult:
         if not self.folder.exists():
             return StackResult(steps=())
         with self._alone():
@@ -104,7 +104,7 @@ class AutomationEngine:
             self._outputs.forget()
             return result
 
-    def refresh(self, on_step: OnStep = lambda _: None) -> StackResult:
+    def refresh(self, on_step: OnStep = ignore) -> StackResult:
         if not self.folder.exists():
             return StackResult(steps=())
         with self._alone():
@@ -371,10 +371,6 @@ def _about(file: Path) -> Path:
 
 def _empty(file: Path) -> bool:
     return file.exists() and not file.stat().st_size
-
-
-def _quietly(step: Step) -> None:
-    pass
 
 
 def _of_program(fault: Exception | None) -> CrowdstackError | None:

@@ -12,16 +12,16 @@ from dataclasses import replace
 from typing import TypeVar
 
 from crowdstack.engine.deployments import CREATING, DELETING, UPDATING
-from crowdstack.engine.embedded.checkpoint import Operation, Resource, State
 from crowdstack.engine.embedded.faults import attempt, protected
 from crowdstack.engine.embedded.names import Alias, Names
 from crowdstack.engine.embedded.options import gap_between, hidden, ignoring, unsure
 from crowdstack.engine.embedded.snapshot import Snapshot, is_provider, needs_of
+from crowdstack.engine.embedded.state import Operation, Resource, State
 from crowdstack.engine.plugin import Diff, Found, Plugin, ResourceType, check, diff
 from crowdstack.engine.urns import PROVIDER_TYPE, STACK_TYPE
-from crowdstack.engine.values import Properties, differing, marked, plain
+from crowdstack.engine.values import Properties, Unknown, differing, holds, marked, plain
 from crowdstack.errors import StepFailed
-from crowdstack.ports import OnStep, Step
+from crowdstack.ports import OnStep, StackResult, Step, ignore
 from crowdstack.ports import Operation as Verb
 
 T = TypeVar("T")
@@ -29,8 +29,9 @@ _NONE = Diff()
 
 
 class Deployment:
-    """One walk over a stack: `refresh`, `register` for each resource of the program, `finish`.
+    """One walk over a stack: `refresh`, `register` for each resource of the program, `finish`, `result`.
 
+    `names` are those of the program; without one nothing is registered. `save`: keeps the state; a preview has none.
     `targets`: the only resources that may change, by URN; all when there are none.
     """
 
@@ -39,16 +40,16 @@ class Deployment:
         state: State,
         plugin: Plugin,
         *,
-        names: Names,
-        save: Callable[[State], None] | None,
-        on_step: OnStep,
+        names: Names | None = None,
+        save: Callable[[State], None] | None = None,
+        on_step: OnStep = ignore,
         targets: Collection[str] = (),
     ) -> None:
-        self.names = names
+        self.names = names or Names("", "")
         self.steps: list[Step] = []
         self._stack = Snapshot(state)
         self._plugin = plugin
-        self._preview = save is None
+        self.preview = save is None
         self._save = save
         self._on_step = on_step
         self._targets = frozenset(targets)
@@ -113,6 +114,13 @@ class Deployment:
         for begun in [begun for begun in self._stack.pending if self._is_target(begun.resource.urn)]:
             self._undo(begun)
         self.save()
+
+    def result(self) -> StackResult:
+        """What was done, and those outputs that are known."""
+        self.refuse_unknown_targets()
+        outputs = self.state.outputs or {}
+        known = {name: value for name, value in outputs.items() if not holds(value, Unknown)}
+        return StackResult(steps=tuple(self.steps), outputs=plain(known))
 
     def save(self) -> None:
         if self._save is not None:
@@ -216,7 +224,7 @@ class Deployment:
         if not gap.changed:
             return old if old.urn in self._stack.here else self._arrive(Verb.SAME, wanted, old)
         new = plain(wanted.inputs)
-        made = self._act(UPDATING, wanted, lambda: kind.update(_found(old), new, preview=self._preview))
+        made = self._act(UPDATING, wanted, lambda: kind.update(_found(old), new, preview=self.preview))
         return self._arrive(Verb.UPDATE, self._settled(wanted, made), old, gap)
 
     def _create(
@@ -229,7 +237,7 @@ class Deployment:
             if other.replaces or (other.changed and not kind.delete_first):
                 self._undo(begun)
         inputs = plain(wanted.inputs)
-        made = self._act(CREATING, wanted, lambda: kind.create(wanted.urn, inputs, preview=self._preview))
+        made = self._act(CREATING, wanted, lambda: kind.create(wanted.urn, inputs, preview=self.preview))
         if old is not None and not old.pending_replacement:
             self._stack.swap(old, replace(old, delete=True))
         return self._arrive(verb, self._settled(wanted, made), old, gap)
@@ -303,12 +311,12 @@ class Deployment:
         """Delete the thing itself, unless it is to stay or goes with another that is deleted too."""
         if _made_by_plugin(resource) and not resource.retain_on_delete and resource.deleted_with not in doomed:
             kind = self._plugin.type(resource.type)
-            self._act(DELETING, resource, lambda: None if self._preview else kind.delete(_found(resource)))
+            self._act(DELETING, resource, lambda: None if self.preview else kind.delete(_found(resource)))
 
     def _undo(self, begun: Operation) -> None:
         """Delete what a cut-off create may have left. It stays pending until then, so that nothing is ever forgotten."""
         kind = self._plugin.type(begun.resource.type)
-        if not self._preview:
+        if not self.preview:
             attempt(DELETING, begun.resource, lambda: kind.delete(_found(begun.resource)))
         self._stack.settle(CREATING, begun.resource.urn)
         self.save()
@@ -321,7 +329,7 @@ class Deployment:
 
         On return it is pending no more, which the caller saves together with the outcome.
         """
-        if not self._preview:
+        if not self.preview:
             self._stack.begin(what, resource)
             self.save()
         done = attempt(what, resource, act)

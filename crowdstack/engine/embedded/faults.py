@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from crowdstack.engine.embedded.checkpoint import Resource
+from crowdstack.engine.embedded.state import Resource
 from crowdstack.errors import CrowdstackError, StepFailed
 
 T = TypeVar("T")
