@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from crowdstack.engine.deployments import CREATING, DELETING, UPDATING
-from crowdstack.engine.embedded.faults import attempt, protected
+from crowdstack.engine.embedded import faults
+from crowdstack.engine.embedded.faults import attempt
 from crowdstack.engine.embedded.names import Alias, Names
 from crowdstack.engine.embedded.options import gap_between, hidden, ignoring, unsure
 from crowdstack.engine.embedded.snapshot import Snapshot, is_provider, needs_of
@@ -86,11 +87,7 @@ class Deployment:
         if not self._is_target(wanted.urn) and wanted.type != STACK_TYPE:
             return self._leave(old, wanted)
         if missing := needs_of(wanted) & self._skipped:
-            raise StepFailed(
-                "it needs a resource that is still to be made and is not among the targets",
-                where=wanted.urn,
-                hint=f"make {', '.join(sorted(missing))} a target too",
-            )
+            raise faults.no_target(wanted, missing)
         if wanted.custom:
             return self._make(old, replace(wanted, provider=self._provider()), delete_first)
         return self._group(old, wanted)
@@ -104,7 +101,8 @@ class Deployment:
     def finish(self) -> None:
         """Delete what the program did not register: dependents first, then what a cut-off create may have left."""
         doomed = {resource.urn for resource in self._stack.there if self._is_target(resource.urn)}
-        self._refuse_needed(doomed)
+        if needing := [other.urn for other in self._stack.dependents(doomed, children=True)]:
+            raise faults.still_needed(min(doomed), needing)
         for at in reversed(range(len(self._stack.there))):
             resource = self._stack.there[at]
             if resource.urn in doomed:
@@ -132,17 +130,15 @@ class Deployment:
         """The entry that this resource continues: under its own name, or under one that it had before."""
         urn = wanted.urn
         if urn in self._stack.here or urn in self._skipped:
-            raise StepFailed("two resources of one name", where=urn, hint="give one of them another name")
+            raise faults.same_name(urn)
         if urn in self._claimed:
-            why = f"{self._claimed[urn]} says by an alias that it was called so"
-            raise StepFailed("another resource took over this name", where=urn, why=why, hint="take out that alias")
+            raise faults.name_taken(urn, by=self._claimed[urn])
         earlier = self.names.earlier(urn, wanted.parent, aliases)
         # Names that nothing has any more still count for children: an interrupted run may have renamed the parent alone.
         self.names.remember(urn, [name for name in earlier if name not in self._known])
         for name in (urn, *earlier):
             if name != urn and name in self._known and (name in self._claimed or name in self._stack.here):
-                why = f"{self._claimed.get(name, name)} has it already"
-                raise StepFailed(f"an alias says that it was {name}", where=urn, why=why, hint="take out the alias")
+                raise faults.alias_taken(urn, name, by=self._claimed.get(name, name))
             if (old := self._stack.live(name)) is not None:
                 if name != urn:
                     self._claimed[name] = urn
@@ -170,15 +166,6 @@ class Deployment:
             self._stack.leave(old)
         self._did(Verb.SAME, old or wanted)
         return old or wanted
-
-    def _refuse_needed(self, doomed: Collection[str]) -> None:
-        if needing := [other.urn for other in self._stack.dependents(doomed, children=True)]:
-            raise StepFailed(
-                "a target is to be deleted, and others need it that are no targets",
-                where=min(doomed),
-                why=f"needed by {', '.join(needing)}",
-                hint="make them targets too",
-            )
 
     # ------------------------------------------------------------------------------------------ one resource
 
@@ -210,9 +197,8 @@ class Deployment:
         wanted = stated
         if old is not None and old.urn not in self._condemned:
             wanted = ignoring(old, stated)
-        if faults := check(kind, plain(wanted.inputs)):
-            why = "; ".join(faults)
-            raise StepFailed(f"{wanted.type} {wanted.name} has inputs that cannot be", where=wanted.urn, why=why)
+        if wrong := check(kind, plain(wanted.inputs)):
+            raise faults.wrong_inputs(wanted, wrong)
         if old is None:
             return self._create(kind, None, stated, Verb.CREATE)
         if old.urn in self._condemned:
@@ -245,14 +231,9 @@ class Deployment:
     def _replace(self, kind: ResourceType, old: Resource, wanted: Resource, gap: Diff, delete_first: bool) -> Resource:
         """A new thing in the place of the old. What the old one ignored counts: its program's own inputs are taken."""
         if old.protect and wanted.protect:
-            raise protected(old, f"replaced ({', '.join(gap.replaces)} cannot be changed in place)")
+            raise faults.protected(old, f"replaced ({', '.join(gap.replaces)} cannot be changed in place)")
         if wanted.import_id or old.urn in self._stack.here:
-            raise StepFailed(
-                "what is imported cannot be replaced in the same step",
-                where=wanted.urn,
-                why=f"{', '.join(gap.replaces)} differ from what is there",
-                hint="write them as they are there, or take out import_",
-            )
+            raise faults.imported(wanted, gap.replaces)
         if delete_first:
             old = self._make_way(old)
         return self._create(kind, old, wanted, Verb.REPLACE, gap)
@@ -270,7 +251,7 @@ class Deployment:
                     self._condemned[other.urn] = gap.replaces
         for other in condemned:
             if other.protect:
-                raise protected(other, f"replaced with {old.urn}")
+                raise faults.protected(other, f"replaced with {old.urn}")
         for other in (*reversed(condemned), old):
             emptied = self._empty(other, {other.urn for other in condemned})
         return emptied
@@ -288,7 +269,7 @@ class Deployment:
         there = Found(id=wanted.import_id, inputs={}, outputs={})
         now = attempt("importing", wanted, lambda: kind.read(there))
         if now is None:
-            raise StepFailed(f"there is no {wanted.type} to import with the id {wanted.import_id}", where=wanted.urn)
+            raise faults.nothing_to_import(wanted)
         if old is not None:
             self._stack.swap(old, replace(old, delete=True))
         taken = replace(self._settled(wanted, now), inputs=marked(now.inputs, like=wanted.inputs))
@@ -297,7 +278,7 @@ class Deployment:
     def _delete(self, resource: Resource, doomed: Collection[str]) -> None:
         """Delete it and its entry. No line is shown for providers, nor for what a replacement left behind."""
         if resource.protect and not resource.delete:
-            raise protected(resource, "deleted")
+            raise faults.protected(resource, "deleted")
         if not resource.pending_replacement:
             self._let_go(resource, doomed)
         self._stack.forget(resource)
