@@ -15,7 +15,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ from crowdstack.folder import Folder, private_folder, write_private
 from crowdstack.model import Money, Run, RunId, RunState, TaskName, WorkerId
 from crowdstack.plan.desired import Desired
 from crowdstack.plan.forecast import Line
-from crowdstack.ports import Engine, OnStep, Program, Step, Store
+from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
 from crowdstack.providers.mock import MockProvider
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
@@ -198,7 +198,7 @@ class Project:
             with closing(self._rehearsal(Path(room).resolve())) as other:
                 return other.deployment.stack(wanted)
 
-    def up(self, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
+    def up(self, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = ignore) -> Run | None:
         """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do.
 
         `seen`: the preview that this is to keep (deploy.Deployment.up).
@@ -258,11 +258,12 @@ class Project:
         """Before a run is opened: whoever finds the run must find its stack."""
         self.chosen.remember()
 
-    def refresh(self) -> tuple[Step, ...]:
-        """Look at the stack's resources; what was found other than it was left. NotFound when nothing is up."""
+    def refresh(self, targets: Collection[str] = ()) -> tuple[Step, ...]:
+        """Look at the stack's resources, or at those of these URNs; what was found other than it was left. NotFound when nothing
+        is up."""
         if self.engine.outputs() is None:
             raise NotFound(f"task {self.task} has no stack", hint="crowdstack up SPEC")
-        return self.engine.refresh().steps
+        return self.engine.refresh(targets=targets).steps
 
     def stop(self) -> None:
         self.store.want(self._live().id, RunState.PAUSED, self.clock.now())
