@@ -7,7 +7,6 @@ published is written into `Memory` before it is. Every other write is a total or
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -47,34 +46,27 @@ _STATES = {
 }
 _PENDING = (StudyStatus.SCHEDULED, StudyStatus.PUBLISHING)
 _OVER = (StudyStatus.AWAITING_REVIEW, StudyStatus.COMPLETED)  # every place taken, or stopped: more places reopen it
+_GROUPS = {"allow_groups": "participant_group_allowlist", "block_groups": "participant_group_blocklist"}
 _FIRST_S, _LONGEST_S = 5.0, 60.0  # between two looks at the provider
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where at the account a run's study goes, and what its participants open."""
-
-    workspace: str
-    project: str | None
-    page: Callable[[StudyKey], str]  # the signed link of the study; Busy before there is a server
-
-
 class ProlificProvider:
-    """ports.Provider of one task. `settings`: the spec's provider; `memory`: the adapter's notes on a run."""
+    """ports.Provider of one task. `settings`: the spec's provider; `memory`: the adapter's notes on a run; `page`: the signed
+    link of a study (Busy before there is a server)."""
 
     def __init__(
         self,
         api: Prolific,
         settings: Mapping[str, Any],
-        place: Place,
         *,
+        page: Callable[[StudyKey], str],
         memory: Callable[[RunId], Memory],
         runs: Callable[[], list[RunId]],
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
         pace_s: tuple[float, float] = (_FIRST_S, _LONGEST_S),
     ) -> None:
-        self._api, self._settings, self._place = api, settings, place
+        self._api, self._settings, self._page = api, settings, page
         self._memory, self._runs, self._now, self._monotonic = memory, runs, now, monotonic
         self._pace_s = pace_s
         self._studies: dict[StudyKey, Paced[Found]] = {}
@@ -139,16 +131,45 @@ class ProlificProvider:
             places=places,
             reward=reward,
             title=title,
-            page=self._place.page(key),
-            project=self._place.project,
+            page=self._page(key),
+            project=self._project(),
+            filters=self._groups(),
         )
         return self._api.create_study(draft).id
 
     def _find(self, key: StudyKey) -> str | None:
         """Our study over all states: one that is out before any draft, the oldest before later ones."""
-        found = self._api.find_studies(mark(key), project=self._place.project)
+        found = self._api.find_studies(mark(key), project=self._project())
         found.sort(key=lambda study: (study.status is StudyStatus.UNPUBLISHED, study.id))  # ids begin with their time
         return found[0].id if found else None
+
+    def _project(self) -> str | None:
+        """The id of the project that the spec names; None: the account's first one."""
+        wanted = self._settings.get("project")
+        if wanted is None:
+            return None
+        for project in self._api.fetch_projects():
+            if wanted in (project.id, project.title):
+                return project.id
+        if self._settings.get("create"):
+            return self._api.create_project(wanted).id
+        raise Refused(f"there is no project {wanted!r} in the workspace", hint="provider.create: true makes it")
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Allow and block groups: they stay open to change when the study is out, filters do not."""
+        filters = []
+        for setting, filter_id in _GROUPS.items():
+            ids = []
+            for name in self._settings.get(setting, ()):
+                group = self._api.find_group(name)
+                if group is None:
+                    raise Refused(
+                        f"there is no participant group {name!r} in the workspace", hint="make it there first"
+                    )
+                ids.append(group.id)
+            if ids:
+                filters.append({"filter_id": filter_id, "selected_values": ids})
+        return filters
 
     def _study(self, key: StudyKey, found: Found) -> Study:
         state, by_hand = self._state(key, found)
