@@ -53,7 +53,7 @@ def _prolific(
     from crowdstack.providers.prolific.transport import Transport
 
     found = Safe().find("prolific", settings.get("account"))
-    account = Account(Transport(found.token, found.origin))
+    account = Account(Transport(found.token, origin=found.origin))
     workspace = _workspace(account, settings.get("workspace") or found.workspace)
     return ProlificProvider(
         account.open(workspace),

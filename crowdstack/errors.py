@@ -100,10 +100,6 @@ class Busy(CrowdstackError):
 
 
 class Unclear(Busy):
-    """It is not known whether the request had its effect: look before it is sent again."""
-
-
-class Unclear(Busy):
     """It is not known whether a request had its effect: look before it is sent again."""
 
 

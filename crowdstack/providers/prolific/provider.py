@@ -10,10 +10,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from crowdstack.providers.prolific.answers import Study as Found
-from crowdstack.providers.prolific.answers import StudyStatus, Submission, SubmissionStatus
-from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
-
 from crowdstack.errors import Busy, Refused, Unclear
 from crowdstack.model import (
     ListedState,
@@ -30,6 +26,9 @@ from crowdstack.model import (
 )
 from crowdstack.ports import Listing, Memory
 from crowdstack.providers.pace import Paced
+from crowdstack.providers.prolific.answers import Study as Found
+from crowdstack.providers.prolific.answers import StudyStatus, Submission, SubmissionStatus
+from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
 from crowdstack.providers.prolific.terms import mark, rejection, study_draft
 
 _STATES = {
@@ -276,7 +275,8 @@ class ProlificProvider:
             raise Refused(f"visit {visit} has no id at the provider: it cannot be paid or rejected there")
         known = (found for found in self._listed(key) if found.id == submission)
         found = next(known, None) or self._api.fetch_submission(submission)
-        if found.study != self._id(key) or visit_of(key, WorkerId(found.participant), found.id) != visit:
+        ours = visit_of(key, worker, found.id)
+        if found.study != self._id(key) or found.participant != worker or ours != visit:
             raise Refused(f"submission {submission} belongs to another study or participant than visit {visit}")
         return found
 

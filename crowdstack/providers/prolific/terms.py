@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crowdstack.providers.prolific.draft import CodeAction, CompletionCode, StudyDraft
-
 from crowdstack.model import Money, StudyKey
+from crowdstack.providers.prolific.draft import CodeAction, CompletionCode, StudyDraft
 
 WORKER, SUBMISSION = "PROLIFIC_PID", "SESSION_ID"  # parameters of the page's address; SESSION_ID is the submission's id
 _PLACEHOLDERS = ("PROLIFIC_PID", "STUDY_ID", "SESSION_ID")
