@@ -106,6 +106,22 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimPut:
+    """The provider's word on who came in a visit. `claim`: verified or refuted."""
+
+    visit: Id
+    claim: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """Visits that are real, and visits that are not. A repeat changes nothing."""
+
+    id: Id
+    put: tuple[ClaimPut, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
     """Give out nothing more; `now` ends all holds."""
 
@@ -120,7 +136,7 @@ class Renew:
     id: Id
 
 
-FromClient = Auth | Resume | NewEpoch | Ack | Release | Units | Workers | Open | Drain | Renew
+FromClient = Auth | Resume | NewEpoch | Ack | Release | Units | Workers | Open | Claims | Drain | Renew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +232,7 @@ FROM_CLIENT: Frames[FromClient] = Frames(
         "units": Units,
         "workers": Workers,
         "open": Open,
+        "claims": Claims,
         "drain": Drain,
         "renew": Renew,
     }

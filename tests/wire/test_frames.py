@@ -112,7 +112,14 @@ def test_a_body_that_is_no_event_is_a_fault_and_nothing_else(text: str) -> None:
 
 
 def test_a_field_of_the_wrong_kind_makes_no_event() -> None:
-    for wrong in ({"visit": 3}, {"study": None}, {"submission": 3}, {"kind": "submitted"}, {"at": "yesterday"}, {"more": 1}):
+    for wrong in (
+        {"visit": 3},
+        {"study": None},
+        {"submission": 3},
+        {"kind": "submitted"},
+        {"at": "yesterday"},
+        {"more": 1},
+    ):
         data = json.loads(control.event_text(AT, *BODIES[0]))
         with pytest.raises(FrameError):
             control.parse_event(1, json.dumps({**data, **wrong}))
