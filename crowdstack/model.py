@@ -165,6 +165,8 @@ class LeftReason(str, Enum):
     RETURNED = "returned"  # the worker gave back the unit and left
     TIMEOUT = "timeout"  # nothing heard for one task timeout, no hold open
     CLOSED = "closed"  # intake was closed (drain)
+    REPLACED = "replaced"  # the same worker came with another visit
+    INELIGIBLE = "ineligible"  # the provider does not know this visit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
