@@ -91,6 +91,13 @@ class Money:
         return self.minor <= other.minor
 
 
+def gross_of(amount: Money, *, fee_bp: int, vat_bp: int) -> Money:
+    """What paying `amount` costs in all: with the provider's fee, and tax on the whole (the larger base where it is not
+    known which one applies). Rates in hundredths of a percent; fractions of a minor unit round up (threats section 4)."""
+    with_fee = amount.minor - -amount.minor * fee_bp // 10_000
+    return Money(with_fee - -with_fee * vat_bp // 10_000, amount.currency)
+
+
 class EventKind(str, Enum):
     """What the server's inbox records. The body of each is one dataclass below."""
 

@@ -5,6 +5,7 @@ Made by `deploy`; read by `decide`, `forecast`, `cost` and, without the spec at 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from crowdstack.model import Item, Money, StudyKey, TaskName, UnitCounts, WorkerId
+from crowdstack.plan.fees import PROLIFIC_FEES_BP, PROLIFIC_HOURLY, basis_points
 from crowdstack.wire.stack import StackInputs
 
 if TYPE_CHECKING:  # pydantic stays out of the reconciler
@@ -30,6 +32,14 @@ class WhenShort(str, Enum):
 
     REFUSE = "refuse"
     PAUSE = "pause"
+
+
+class NoData(str, Enum):
+    """What to do with a visit that was handed in at the provider with no answers here."""
+
+    ASK_RETURN = "ask_return"  # once; then a person decides
+    REJECT = "reject"
+    APPROVE = "approve"
 
 
 def ceil_div(amount: int, by: int) -> int:
@@ -52,6 +62,12 @@ class Desired:
     open_ended: bool  # how many visits cannot be known before people come
     reward: Money
     estimated_s: int | None = None  # one unit
+    minutes: int | None = None  # one visit, where its provider shows people how long it takes
+    minimum_hourly: Money | None = None  # by the provider's rules, or the spec's
+    recommended_hourly: Money | None = None
+    refuse_underpaid: bool = True  # below the minimum nothing is begun
+    top_up_to: Money | None = None  # an hour of visits that took longer than estimated
+    top_up_most: Money | None = None  # of one visit
     budget: Money | None = None
     when_short: WhenShort = WhenShort.REFUSE
     wave: int | None = None
@@ -61,6 +77,22 @@ class Desired:
     blocked: tuple[WorkerId, ...] = ()
     provider: Mapping[str, Any] = field(default_factory=dict)  # for the adapter that wiring chooses: JSON
     crowd: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def managed(self) -> bool:
+        """Whether the provider itself lets people in and knows who came (decisions/0009)."""
+        return self.provider.get("type") == "prolific"
+
+    @property
+    def no_data(self) -> NoData:
+        return NoData(self.provider.get("no_data", NoData.ASK_RETURN))
+
+    @property
+    def visit_s(self) -> int | None:
+        """How long a visit takes by the estimate: in whole minutes where that is what people are told."""
+        if self.minutes is not None:
+            return self.minutes * 60
+        return None if self.estimated_s is None or self.open_ended else self.estimated_s * self.per_visit
 
     def ideal_visits(self, units: UnitCounts) -> int:
         """Visits that an ideal crowd needs for what this run has to do in all (earlier runs may have done a part)."""
@@ -80,18 +112,19 @@ class Desired:
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], *, run: str) -> Desired:
         """`to_settings` the other way round, for this run."""
-        budget = settings["budget"]
         return cls(
             **{
                 **settings,
+                **{name: Money.parse(settings[name]) for name in _AMOUNTS if settings.get(name) is not None},
                 "study": StudyKey(run),
                 "count": Count(settings["count"]),
                 "when_short": WhenShort(settings["when_short"]),
-                "reward": Money.parse(settings["reward"]),
-                "budget": None if budget is None else Money.parse(budget),
                 "blocked": tuple(settings["blocked"]),
             }
         )
+
+
+_AMOUNTS = ("reward", "budget", "minimum_hourly", "recommended_hourly", "top_up_to", "top_up_most")
 
 
 def _to_json(value: Any) -> Any:
@@ -104,14 +137,15 @@ def _to_json(value: Any) -> Any:
 
 def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
     """What `spec` asks for with these items; `run` once it is known (`from_settings` gives it too)."""
-    task, crowd, repeats = spec.task, spec.provider.crowd, spec.target.repeats
+    task, provider, repeats = spec.task, spec.provider, spec.target.repeats
     endless = task.units_per_visit == "unlimited"
     most = [len(items), spec.workers.max_units, None if task.units_per_visit == "unlimited" else task.units_per_visit]
     per_visit = min(units for units in most if units is not None)
-    # A visit without an end takes in whoever comes: then their number counts, not how much each could do.
-    coming = len(crowd.names) if crowd.type == "human" else crowd.workers
-    surplus = spec.provider.surplus
-    percent, least = (0, surplus) if isinstance(surplus, int) else (int(surplus.rstrip("% ")), 5)
+    percent, least = (
+        (0, provider.surplus) if isinstance(provider.surplus, int) else (int(provider.surplus.rstrip("% ")), 5)
+    )
+    top_up = provider.pay.top_up
+    settings, floor = _provider_settings(spec, per_visit), _floor(spec)
     return Desired(
         task=spec.name,
         study=StudyKey(run),
@@ -120,26 +154,91 @@ def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
         repeats=repeats,
         count=Count(spec.target.count),
         per_visit=per_visit,
-        visits=visits_needed(items, repeats=repeats, per_visit=per_visit, crowd=coming if endless else None),
+        visits=visits_needed(items, repeats=repeats, per_visit=per_visit, crowd=_coming(spec) if endless else None),
         personal=endless or any(item.offered_to for item in items),
         open_ended=endless and not all(item.offered_to for item in items),
         reward=task.reward,
         estimated_s=task.estimated_time,
+        minutes=settings.get("minutes"),
+        minimum_hourly=floor[0],
+        recommended_hourly=floor[1],
+        refuse_underpaid=settings.get("pay_floor") != "warn",
+        top_up_to=top_up.to_hourly if top_up else None,
+        top_up_most=top_up.at_most if top_up else None,
         budget=spec.budget.max if spec.budget else None,
         when_short=WhenShort(spec.budget.when_short) if spec.budget else WhenShort.REFUSE,
-        wave=spec.provider.wave,
+        wave=provider.wave,
         surplus_percent=percent,
         surplus_least=least,
         keep=spec.lifecycle.keep,
         blocked=tuple(WorkerId(worker) for worker in spec.workers.block),
-        provider={"type": spec.provider.type, "wallet": _to_json(spec.provider.wallet)},
+        provider=settings,
         crowd=_crowd_settings(spec),
     )
 
 
+def _coming(spec: Spec) -> int | None:
+    """How many come by themselves. A visit without an end takes in whoever comes: then their number counts, not how much
+    each could do."""
+    crowd = spec.crowd
+    if crowd is None:
+        return None
+    return len(crowd.names) if crowd.type == "human" else crowd.workers
+
+
+def _floor(spec: Spec) -> tuple[Money | None, Money | None]:
+    """The least pay of an hour, and what is recommended."""
+    provider, currency = spec.provider, spec.task.reward.currency
+    if provider.type == "prolific":
+        least, better = PROLIFIC_HOURLY[currency]
+        return Money(least, currency), Money(better, currency)
+    return (provider.minimum_per_hour if provider.type == "generic" else None), None
+
+
+def _provider_settings(spec: Spec, per_visit: int) -> dict[str, Any]:
+    """The provider as its adapter needs it, JSON: fields of the spec under their own names, and what follows from them."""
+    provider = spec.provider
+    if provider.type == "mock":
+        return {"type": provider.type, "wallet": _to_json(provider.wallet)}
+    told: dict[str, Any] = provider.model_dump(
+        mode="json", exclude={"wave", "surplus", "pay", "fee", "fee_percent", "vat_percent", "minimum_per_hour"}
+    )
+    told["vat_bp"] = basis_points(provider.vat_percent)
+    if provider.type == "generic":
+        return {**told, "fee_bp": basis_points(provider.fee_percent), "link": provider.given_link}
+    assert spec.task.estimated_time is not None, "a spec for prolific has one"
+    longest, codes = told.pop("maximum_allowed_time"), told.pop("completion_codes")
+    return {
+        **told,
+        "fee_bp": PROLIFIC_FEES_BP[provider.fee],
+        "currency": spec.task.reward.currency,
+        "name": provider.name or spec.task.title,
+        "description": provider.description or spec.task.description,
+        "filters": [_filter(found) for found in told["filters"]],
+        "minutes": ceil_div(spec.task.estimated_time * per_visit, 60),
+        "maximum_minutes": None if longest is None else longest // 60,
+        "codes": {end: codes[end] or _code(spec.name, end) for end in ("done", "nothing")},
+    }
+
+
+def _filter(value: Any) -> Any:
+    """A filter without the parts that were not given."""
+    if isinstance(value, Mapping):
+        return {name: _filter(part) for name, part in value.items() if part is not None}
+    return [_filter(part) for part in value] if isinstance(value, list) else value
+
+
+def _code(task: TaskName, end: str) -> str:
+    """A completion code of the task. Nothing is paid for a code alone, so it need not be secret; it is the same in each
+    run, so that preview and run agree on it."""
+    return hashlib.sha256(f"crowdstack\0{task}\0{end}".encode()).hexdigest()[:10].upper()
+
+
 def _crowd_settings(spec: Spec) -> dict[str, Any]:
     """The crowd as its adapter needs it, JSON: without the spec's folder and without defaults to look up."""
-    crowd = spec.provider.crowd
+    crowd = spec.crowd
+    if crowd is None:
+        return {}
     if crowd.type == "human":
         return {"kind": "human", "people": list(crowd.names)}
     settings: dict[str, Any] = {
