@@ -23,7 +23,7 @@ from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
 from crowdstack.plan.fees import check_pay
 from crowdstack.plan.fixed import fixed_by_publishing
 from crowdstack.plan.forecast import Line, fold, forecast, journaled
-from crowdstack.ports import Clock, Engine, OnStep, Operation, Program, Provider, Rehearsal, Step, Store
+from crowdstack.ports import Clock, Engine, OnStep, Operation, Program, Provider, Rehearsal, Step, Store, ignore
 from crowdstack.spec import Bundle, Edits, Spec, build_bundle, held, kept, load_items, notes_of
 from crowdstack.wire.stack import StackInputs
 
@@ -116,10 +116,6 @@ class Wanted:
 def read(spec: Spec) -> Wanted:
     """SpecError for whatever is wrong with the files that the spec names."""
     return Wanted(spec=spec, items=load_items(spec), bundle=build_bundle(spec))
-
-
-def ignore(_: Step) -> None:
-    """An OnStep that tells nobody."""
 
 
 class StepJournal:

@@ -66,7 +66,13 @@ class SpecError(CrowdstackError):
 
 
 class CredentialsMissing(CrowdstackError):
+    """Nobody told who the operator is at a provider or a cloud."""
+
     exit_code = 3
+
+
+class CredentialsRefused(CredentialsMissing):
+    """The outside world does not take the credentials, or they give no right to this; nothing was done."""
 
 
 class Refused(CrowdstackError):
@@ -76,9 +82,21 @@ class Refused(CrowdstackError):
 
 
 class Busy(CrowdstackError):
-    """The outside world cannot answer now: try again at the next tick."""
+    """The outside world cannot answer now: try again at the next tick, or after `retry_s` where it said so."""
 
     exit_code = 4
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        why: str | None = None,
+        hint: str | None = None,
+        retry_s: float | None = None,
+    ) -> None:
+        super().__init__(what, where=where, why=why, hint=hint)
+        self.retry_s = retry_s
 
 
 class Unclear(Busy):

@@ -98,6 +98,11 @@ class Folder:
         return self.root / "mock.db"
 
     @property
+    def panel_books(self) -> Path:
+        """The generic provider's own database: whom the panel is to pay."""
+        return self.root / "panel.db"
+
+    @property
     def backups(self) -> Path:
         return self.root / "backups"
 

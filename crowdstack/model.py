@@ -165,6 +165,8 @@ class LeftReason(str, Enum):
     RETURNED = "returned"  # the worker gave back the unit and left
     TIMEOUT = "timeout"  # nothing heard for one task timeout, no hold open
     CLOSED = "closed"  # intake was closed (drain)
+    REPLACED = "replaced"  # the same worker came with another visit
+    INELIGIBLE = "ineligible"  # the provider does not know this visit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +355,7 @@ class Study:
     places: int
     state: StudyState
     reward: Money
+    by_hand: bool = False  # somebody paused or stopped it on the provider's site
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ Only `wiring` names an adapter. Errors: `Busy` (try at the next tick), `Refused`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -87,19 +87,27 @@ class Program:
 OnStep = Callable[[Step], None]
 
 
-class Engine(Protocol):
-    """Makes a stack so. Verbs block; one at a time per stack (LockHeld). Killed anywhere and run again = run once."""
+def ignore(_: Step) -> None:
+    """An OnStep that tells nobody."""
 
-    def preview(self, program: Program) -> StackResult:
+
+class Engine(Protocol):
+    """Makes a stack so. Verbs block; one at a time per stack (LockHeld). Killed anywhere and run again = run once.
+
+    targets: the only resources that are looked at and may change, by URN; all when there are none. StepFailed for one that needs
+    what is still to be made, or is to be deleted while others need it; for one that nobody knows, once the rest is done.
+    """
+
+    def preview(self, program: Program, *, targets: Collection[str] = ()) -> StackResult:
         """The steps `up` would take now, resources looked at first (`refresh`); nothing is changed, not even the state."""
 
-    def up(self, program: Program, on_step: OnStep = ...) -> StackResult:
+    def up(self, program: Program, on_step: OnStep = ..., *, targets: Collection[str] = ()) -> StackResult:
         """Refresh, then make it so. StepFailed after the first failed step; the state then holds all that was done."""
 
-    def destroy(self, on_step: OnStep = ...) -> StackResult:
+    def destroy(self, on_step: OnStep = ..., *, targets: Collection[str] = ()) -> StackResult:
         """Delete every resource, dependents first, and the state's entries with them. A repeat does nothing."""
 
-    def refresh(self, on_step: OnStep = ...) -> StackResult:
+    def refresh(self, on_step: OnStep = ..., *, targets: Collection[str] = ()) -> StackResult:
         """Take into the state what changed outside of us; nothing else changes. No program is run."""
 
     def outputs(self) -> Mapping[str, Any] | None:
@@ -133,8 +141,14 @@ class Provider(Protocol):
     ) -> None:
         """Do not pay the visit; its place is free again. Refused once it was paid."""
 
+    def pay_bonus(
+        self, key: StudyKey, visit: VisitId, worker: WorkerId, submission: str | None, *, payment: str, net: Money
+    ) -> None:
+        """Pay the worker `net` on top, once for this `payment` however often this is called. Unclear when it may have been
+        paid and nothing shows it yet: it is never sent again. Refused: no such visit, a dry wallet."""
+
     def gross(self, reward: Money) -> Money:
-        """What one visit costs in all: reward, fee, tax. Pure."""
+        """What paying this costs in all: reward (or bonus), fee, tax."""
 
     def spent(self) -> Money | None:
         """What the provider's own books say was debited for all studies of this task; None before the first study."""
@@ -251,7 +265,8 @@ class IntentDraft:
     """An action to be written down before it is sent. The same `key` twice in a run is the same intent.
 
     places, gross: for actions that list places (study, total places, gross cost of one); they are what budgets reserve.
-    The store knows three kinds: `approve` (body: study, visit, amount), `reject` (body: visit), `close` (study).
+    The store knows four kinds: `approve` (body: study, visit, amount), `reject` (body: visit), `close` (study),
+    `bonus` (body: study, visit, payment, amount).
     """
 
     key: str  # "open:rte-1", "places:rte-1:400", "approve:<visit>"
@@ -260,6 +275,7 @@ class IntentDraft:
     study: StudyKey | None = None
     places: int | None = None
     gross: Money | None = None
+    owed: Money | None = None  # a payment of its own (bonus): reserved until it has a result, then booked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

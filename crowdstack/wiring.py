@@ -15,7 +15,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from crowdstack import assets, deploy, process, tokens
+from crowdstack.crowds import CrowdOfStack, OpenProvider, open_crowd, open_provider, page_for_all
 from crowdstack.deploy import Preview, Status
 from crowdstack.engine.automation.engine import AutomationEngine, Place
 from crowdstack.engine.chosen import PULUMI, Choice, ChosenEngine
@@ -39,11 +40,9 @@ from crowdstack.engine.stack_state import StackState
 from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Busy, LockHeld, NotFound, Refused, StateMismatch, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
-from crowdstack.model import Money, Run, RunId, RunState, TaskName, WorkerId
-from crowdstack.plan.desired import Desired
+from crowdstack.model import Money, Run, RunId, RunState, StudyKey, TaskName, WorkerId
 from crowdstack.plan.forecast import Line
-from crowdstack.ports import Engine, OnStep, Program, Step, Store
-from crowdstack.providers.mock import MockProvider
+from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
 from crowdstack.wire.configs import Limits, ServerConfig
@@ -143,13 +142,30 @@ class Project:
         )
 
     @cached_property
-    def provider(self) -> MockProvider:
-        return MockProvider(self.folder.mock_books, task=self.task, wallet=self._wallet)
+    def provider(self) -> OpenProvider:
+        run = self.run
+        live = run is not None and run.closed_at is None
+        settings = run.settings["desired"]["provider"] if run and (live or self.spec is None) else None
+        return open_provider(
+            settings or self._wanted.desired(RunId("")).provider,
+            folder=self.folder,
+            task=self.task,
+            store=lambda: self.store,
+            wallet=self._wallet,
+            page=self._page,
+        )
+
+    def _page(self, study: StudyKey) -> str:
+        """What the provider of a live run shows to everybody."""
+        run, server = self._live(), self.server()
+        if server is None:
+            raise Busy("there is no task server yet that people could be sent to")
+        return page_for_all(server.origin, server.keys["link"], run, run.settings["desired"]["provider"]["type"])
 
     def _wallet(self) -> Money | None:
         """As the last `up` of the live run says, so that money can be put in while it goes on."""
         run = self.run
-        text = run.settings["desired"]["provider"]["wallet"] if run else None
+        text = run.settings["desired"]["provider"].get("wallet") if run else None
         return None if text is None else Money.parse(text)
 
     @cached_property
@@ -198,7 +214,7 @@ class Project:
             with closing(self._rehearsal(Path(room).resolve())) as other:
                 return other.deployment.stack(wanted)
 
-    def up(self, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = deploy.ignore) -> Run | None:
+    def up(self, *, seen: Preview | None = None, fresh: bool = False, on_step: OnStep = ignore) -> Run | None:
         """Deploy, open the run or bring it to the spec, and see to it that its reconciler runs. None: nothing to do.
 
         `seen`: the preview that this is to keep (deploy.Deployment.up).
@@ -258,11 +274,12 @@ class Project:
         """Before a run is opened: whoever finds the run must find its stack."""
         self.chosen.remember()
 
-    def refresh(self) -> tuple[Step, ...]:
-        """Look at the stack's resources; what was found other than it was left. NotFound when nothing is up."""
+    def refresh(self, targets: Collection[str] = ()) -> tuple[Step, ...]:
+        """Look at the stack's resources, or at those of these URNs; what was found other than it was left. NotFound when nothing
+        is up."""
         if self.engine.outputs() is None:
             raise NotFound(f"task {self.task} has no stack", hint="crowdstack up SPEC")
-        return self.engine.refresh().steps
+        return self.engine.refresh(targets=targets).steps
 
     def stop(self) -> None:
         self.store.want(self._live().id, RunState.PAUSED, self.clock.now())
@@ -338,7 +355,10 @@ class Project:
     def links(self) -> Mapping[WorkerId, str]:
         """For people; none unless the crowd is human and the stack is up."""
         run, server = self.run, self.server()
-        return open_crowd(self.folder, run, server).links() if run and server else {}
+        crowd = (
+            open_crowd(self.folder, run, origin=server.origin, link_key=server.keys["link"]) if run and server else None
+        )
+        return crowd.links() if crowd else {}
 
     def history(self) -> tuple[tuple[Step, ...], tuple[Line, ...]]:
         """What happened to the last run, folded as `preview` folds what would."""
@@ -458,21 +478,6 @@ def open_engine(folder: Folder, task: TaskName, choice: Choice) -> EmbeddedEngin
     )
 
 
-def open_crowd(folder: Folder, run: Run, server: Server) -> MockCrowd:
-    desired = Desired.from_settings(run.settings["desired"], run=run.id)
-    return MockCrowd(
-        folder.run(run.id).crowd,
-        desired.crowd,
-        run=run.id,
-        task=run.task,
-        study=desired.study,
-        origin=server.origin,
-        link_key=server.keys["link"],
-        answers=run.settings["stack"]["answers"],
-        opened_at=run.opened_at,
-    )
-
-
 def stack_program(inputs: StackInputs) -> Program:
     """stacks/__main__.py, told of one run."""
     main = str(assets.folder("stacks") / "__main__.py")
@@ -482,38 +487,6 @@ def stack_program(inputs: StackInputs) -> Program:
         config={CONFIG_KEY: inputs.to_json()},
         run=lambda: (runpy.run_path(main), None)[1],
     )
-
-
-class CrowdOfStack:
-    """ports.Crowd of a run: there once its stack has a server to come to, and nobody before. `settings`: the run's as they
-    are now; `find` is asked again when they have changed."""
-
-    def __init__(self, find: Callable[[], MockCrowd | None], settings: Callable[[], object]) -> None:
-        self._find, self._settings = find, settings
-        self._found: MockCrowd | None = None
-        self._found_for: object = None
-
-    def _crowd(self) -> MockCrowd | None:
-        now = self._settings()
-        if self._found is None or now != self._found_for:
-            self._found, self._found_for = self._find(), now
-        return self._found
-
-    def ensure(self) -> None:
-        if (crowd := self._crowd()) is not None:
-            crowd.ensure()
-
-    def running(self) -> bool:
-        crowd = self._crowd()
-        return crowd is not None and crowd.running()
-
-    def stop(self) -> None:
-        if (crowd := self._crowd()) is not None:
-            crowd.stop()
-
-    def links(self) -> Mapping[WorkerId, str]:
-        crowd = self._crowd()
-        return {} if crowd is None else crowd.links()
 
 
 # ---------------------------------------------------------------------------------------------------- the reconciler
@@ -546,7 +519,9 @@ def _keep_so(project: Project, run_id: RunId) -> None:
 
     def crowd() -> MockCrowd | None:
         there = project.server()
-        return None if there is None else open_crowd(folder, store.run(run_id), there)
+        if there is None:
+            return None
+        return open_crowd(folder, store.run(run_id), origin=there.origin, link_key=there.keys["link"])
 
     def ready() -> None:
         identity = process.identify(os.getpid())

@@ -52,7 +52,7 @@ EXIT_CODES = {
     0: "done",
     1: "another failure",
     2: "the command or the spec is not valid",
-    3: "credentials are missing",
+    3: "credentials are missing, or not accepted",
     4: "the engine, the provider or the operating system refused or failed",
     5: "refused by budget, `--max-cost` or a policy",
     6: "no such spec, stack, run or unit",

@@ -20,6 +20,7 @@ from pulumi.runtime.proto import provider_pb2 as wire
 from crowdstack.engine.plugin import Found, Plugin, ResourceType, check, diff
 from crowdstack.engine.schema import package_schema
 from crowdstack.engine.structs import from_struct, to_struct
+from crowdstack.engine.urns import type_of
 from crowdstack.engine.values import Properties, marked, plain
 from crowdstack.errors import CrowdstackError
 
@@ -170,7 +171,7 @@ class PluginServer(provider_pb2_grpc.ResourceProviderServicer):
 
     def _type(self, urn: str) -> ResourceType:
         assert self._plugin is not None, "the engine configures a provider before it uses it"
-        return self._plugin.type(urn.split("::")[2].rpartition("$")[2])
+        return self._plugin.type(type_of(urn))
 
 
 def _found(id_: str, inputs: Properties, outputs: Properties) -> Found:

@@ -10,6 +10,7 @@ from typing import Any
 import pulumi
 
 from crowdstack.engine.types import BUNDLE, KEYS, TASK_SERVER
+from crowdstack.wire.configs import Claims, Finish
 from crowdstack.wire.stack import StackInputs
 
 
@@ -73,6 +74,8 @@ class Run(pulumi.ComponentResource):
                 "maxUnits": inputs.max_units,
                 "sample": _text(inputs.sample),
                 "completion": inputs.completion,
+                "claims": _plain(inputs.claims),
+                "finish": _plain(inputs.finish),
                 "frameAncestors": list(inputs.frame_ancestors) or None,
                 "limits": dict(inputs.limits) or None,
                 "keys": self.keys.keys,
@@ -80,6 +83,11 @@ class Run(pulumi.ComponentResource):
             opts=within,
         )
         self.register_outputs({"origin": self.server.origin})
+
+
+def _plain(value: Claims | Finish | None) -> dict[str, Any] | None:
+    told: dict[str, Any] | None = None if value is None else json.loads(json.dumps(asdict(value)))
+    return told
 
 
 def _text(value: Mapping[str, Any] | None) -> str | None:

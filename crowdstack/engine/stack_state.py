@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from crowdstack.engine import state_file
-from crowdstack.engine.automation import state as states
+from crowdstack.engine import deployments, state_file
 from crowdstack.engine.chosen import EMBEDDED, Choice, ChosenEngine
+from crowdstack.engine.deployments import Deployment
 from crowdstack.engine.plugin import Plugin
+from crowdstack.engine.urns import name_of
 from crowdstack.engine.values import SECRET, SIGNATURE, mapped
 from crowdstack.errors import NotFound, StateMismatch
 from crowdstack.folder import private_folder, write_private
@@ -20,8 +21,8 @@ from crowdstack.folder import private_folder, write_private
 class Stateful(Protocol):
     """What both engines can do with their state, whole and with its secrets in clear."""
 
-    def export(self) -> states.Deployment | None: ...
-    def replace_state(self, deployment: states.Deployment) -> None: ...
+    def export(self) -> Deployment | None: ...
+    def replace_state(self, deployment: Deployment) -> None: ...
     def remove(self) -> None: ...
 
 
@@ -39,7 +40,7 @@ class StackState:
 
     def resources(self) -> list[Mapping[str, Any]]:
         """Each as it stands in the state, secrets masked."""
-        masked: list[Mapping[str, Any]] = mapped(states.resources(self._there()), _mask)
+        masked: list[Mapping[str, Any]] = mapped(deployments.resources(self._there()), _mask)
         return masked
 
     def resource(self, which: str) -> Mapping[str, Any]:
@@ -56,7 +57,7 @@ class StackState:
         """
         deployment = state_file.read(data, self.passphrase, where=where)
         state_file.check_importable(deployment, self.plugin, project=self.project, stack=self.stack, where=where)
-        run = str((states.outputs(deployment) or {}).get("run", ""))
+        run = str((deployments.outputs(deployment) or {}).get("run", ""))
         if why := allowed(run):
             raise StateMismatch("this state belongs to another run", where=where, why=why)
         before = self.chosen.remembered
@@ -74,21 +75,21 @@ class StackState:
     def forget(self, which: str) -> str:
         """Take one resource out of the state and leave it alone in the world; its URN. StateMismatch when others need it."""
         there = self._there()
-        urn = str(_find(states.resources(there), which)["urn"])
-        left = [found for found in states.resources(there) if found["urn"] != urn]
+        urn = str(_find(deployments.resources(there), which)["urn"])
+        left = [found for found in deployments.resources(there) if found["urn"] != urn]
         if needing := [found["urn"] for found in left if _needs(found, urn)]:
             raise StateMismatch("others depend on it", where=urn, why=", ".join(needing), hint="take those out first")
         self._back_up(there)
         self.open_(self.chosen.remembered).replace_state({**there, "resources": left})
         return urn
 
-    def _there(self) -> states.Deployment:
+    def _there(self) -> Deployment:
         found = self.open_(self.chosen.remembered).export()
         if found is None:
             raise NotFound(f"there is no stack {self.stack}", hint="crowdstack up SPEC")
         return found
 
-    def _back_up(self, deployment: states.Deployment | None) -> None:
+    def _back_up(self, deployment: Deployment | None) -> None:
         if deployment is not None:
             stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
             path = private_folder(self.backups) / f"{self.stack}-state-{stamp}-{time.time_ns() % 10**9:09d}.json"
@@ -96,9 +97,9 @@ class StackState:
 
 
 def _find(resources: list[Mapping[str, Any]], which: str) -> Mapping[str, Any]:
-    found = [resource for resource in resources if which in (resource["urn"], resource["urn"].split("::")[-1])]
+    found = [resource for resource in resources if which in (resource["urn"], name_of(resource["urn"]))]
     if len(found) != 1:
-        known = ", ".join(resource["urn"].split("::")[-1] for resource in resources)
+        known = ", ".join(name_of(resource["urn"]) for resource in resources)
         raise NotFound(f"{len(found) or 'no'} resource is called {which}", hint=f"by URN, or one of: {known}")
     return found[0]
 

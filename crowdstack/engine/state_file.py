@@ -6,23 +6,22 @@ Secrets in the file are in Pulumi's passphrase form. What is read is checked bef
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from crowdstack.engine.automation import state as states
-from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE
+from crowdstack.engine import deployments
+from crowdstack.engine.deployments import VERSION, Deployment, sealed, unsealed
 from crowdstack.engine.passphrase import Passphrase, prepare_passphrase, read_passphrase
 from crowdstack.engine.plugin import Plugin, check
-from crowdstack.engine.values import SECRET, SIGNATURE, mapped, plain
+from crowdstack.engine.urns import PROVIDER_TYPE
+from crowdstack.engine.values import plain
 from crowdstack.errors import CrowdstackError, StateMismatch
 
-VERSION = 3
 _DOWNLOAD = "pluginDownloadURL"
 
 
-def write(deployment: states.Deployment, passphrase: Path) -> bytes:
+def write(deployment: Deployment, passphrase: Path) -> bytes:
     """For `pulumi stack import`, too. The passphrase is made when there is none."""
     keeper = Passphrase.new(prepare_passphrase(passphrase))
     told = sealed(deployment, keeper.seal)
@@ -60,10 +59,10 @@ def read(data: bytes, passphrase: Path, *, where: str) -> dict[str, Any]:
     return unsealed(deployment, lambda ciphertext: opener().open(ciphertext))
 
 
-def check_importable(deployment: states.Deployment, plugin: Plugin, *, project: str, stack: str, where: str) -> None:
+def check_importable(deployment: Deployment, plugin: Plugin, *, project: str, stack: str, where: str) -> None:
     """StateMismatch for a state that is another stack's, that would fetch a plugin, or that holds what we never write."""
-    states.check_identity(deployment, project=project, stack=stack, where=where)
-    everything = [*states.resources(deployment), *(found["resource"] for found in states.pending(deployment))]
+    deployments.check_identity(deployment, project=project, stack=stack, where=where)
+    everything = [*deployments.resources(deployment), *(found["resource"] for found in deployments.pending(deployment))]
     for resource in everything:
         if _holds_key(resource, _DOWNLOAD):
             raise StateMismatch(
@@ -78,13 +77,13 @@ def check_importable(deployment: states.Deployment, plugin: Plugin, *, project: 
             kind = plugin.type(resource["type"])
         except CrowdstackError as fault:
             raise StateMismatch(fault.what, where=where) from fault
-        if faults := check(kind, plain(states.opened(resource.get("inputs") or {}))):
+        if faults := check(kind, plain(deployments.opened(resource.get("inputs") or {}))):
             raise StateMismatch(f"{resource['urn']} has inputs that cannot be", where=where, why="; ".join(faults))
 
 
-def check_served(deployment: states.Deployment, package: str, *, where: str) -> None:
+def check_served(deployment: Deployment, package: str, *, where: str) -> None:
     """StateMismatch for resources that the embedded engine does not serve."""
-    for resource in states.resources(deployment):
+    for resource in deployments.resources(deployment):
         served = (package, f"{PROVIDER_TYPE}{package}")
         if resource.get("custom") and resource["type"].partition(":")[0] != package and resource["type"] not in served:
             raise StateMismatch(
@@ -93,26 +92,6 @@ def check_served(deployment: states.Deployment, package: str, *, where: str) -> 
                 why=f"it does not serve {resource['type']}",
                 hint="--engine pulumi",
             )
-
-
-def sealed(deployment: states.Deployment, seal: Callable[[str], str]) -> dict[str, Any]:
-    def change(part: Any) -> Any:
-        if isinstance(part, dict) and part.get(SIGNATURE) == SECRET and "plaintext" in part:
-            return {SIGNATURE: SECRET, "ciphertext": seal(part["plaintext"])}
-        return part
-
-    told: dict[str, Any] = mapped(deployment, change)
-    return told
-
-
-def unsealed(deployment: states.Deployment, open_: Callable[[str], str]) -> dict[str, Any]:
-    def change(part: Any) -> Any:
-        if isinstance(part, dict) and part.get(SIGNATURE) == SECRET and "ciphertext" in part:
-            return {SIGNATURE: SECRET, "plaintext": open_(part["ciphertext"])}
-        return part
-
-    told: dict[str, Any] = mapped(deployment, change)
-    return told
 
 
 def _holds_key(value: Any, key: str) -> bool:

@@ -22,7 +22,7 @@ from crowdstack.engine.values import UNKNOWN, Properties
 from crowdstack.errors import Refused
 from crowdstack.folder import Folder
 from crowdstack.tokens import PURPOSES, Secret, b64, unb64
-from crowdstack.wire.configs import BundleFile, Limits, ServerConfig
+from crowdstack.wire.configs import BundleFile, Claims, Finish, Limits, ServerConfig
 
 PACKAGE = "crowdstack"
 KEYS, BUNDLE, TASK_SERVER = (f"{PACKAGE}:index:{name}" for name in ("Keys", "Bundle", "TaskServer"))
@@ -131,6 +131,14 @@ class TaskServerType:
         "maxUnits": Input(type=int, about="units of one worker; leave it out for no limit", required=False),
         "sample": Input(type=str, about="an item for the page's preview, as JSON text", required=False),
         "completion": Input(type=str, about="what a worker reads at the end"),
+        "claims": Input(
+            type=dict, about="{worker, submission}: parameters of the page's address that say who came", required=False
+        ),
+        "finish": Input(
+            type=dict,
+            about="{answered, empty: {code, url}, hosts}: what a worker is given at the end; addresses are https at the hosts",
+            required=False,
+        ),
         "frameAncestors": Input(type=list, about="origins that may frame the page", required=False),
         "limits": Input(type=dict, about="overrides of the server's limits", required=False),
         "keys": Input(type=dict, about="the run's keys by purpose", secret=True),
@@ -186,6 +194,7 @@ class TaskServerType:
     def _config(self, inputs: Properties, port: int) -> ServerConfig:
         self._check(inputs)
         answers, sample = inputs.get("answers"), inputs.get("sample")
+        claims, finish = inputs.get("claims"), inputs.get("finish")
         try:
             return ServerConfig(
                 run=inputs["run"],
@@ -204,6 +213,8 @@ class TaskServerType:
                 max_units=inputs.get("maxUnits"),
                 sample=None if sample is None else json.loads(sample),
                 completion=inputs["completion"],
+                claims=None if claims is None else Claims(**claims),
+                finish=None if finish is None else Finish.of(finish),
                 frame_ancestors=tuple(inputs.get("frameAncestors") or ()),
                 limits=Limits(**(inputs.get("limits") or {})),
             )

@@ -107,6 +107,29 @@ class RejectVisit(_OfVisit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PayBonus(_OfVisit):
+    """Pay a worker on top, for this visit. Ordered by a person or by `pay.top_up`; never decided twice: `payment` is its name."""
+
+    kind: ClassVar[str] = "bonus"
+    payment: str
+    net: Money  # what the worker gets
+    amount: Money  # gross
+    reason: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}:{self.payment}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskReturn(_OfVisit):
+    """Ask the worker to give back a visit that was handed in with nothing in it."""
+
+    kind: ClassVar[str] = "ask_return"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drain(_Action):
     """Give out no more units and take every event that is left: the first half of taking the stack down."""
 
@@ -118,7 +141,9 @@ class TearDown(_Action):
     kind: ClassVar[str] = "tear_down"
 
 
-ToProvider = OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit
+ToProvider = (
+    OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit | AskReturn | PayBonus
+)
 Spending = OpenStudy | RaisePlaces  # after these more can be charged than before
 Action = ToProvider | OfferUnits | Drain | TearDown
 
@@ -133,6 +158,8 @@ _KINDS: dict[str, type[Action]] = {
         CloseStudy,
         ApproveVisit,
         RejectVisit,
+        AskReturn,
+        PayBonus,
         Drain,
         TearDown,
     )
@@ -151,6 +178,7 @@ def draft(action: Action, now: datetime) -> IntentDraft:
         study=body.get("study"),
         places=body.get("places"),
         gross=body.get("gross"),
+        owed=action.amount if isinstance(action, PayBonus) else None,
     )
 
 

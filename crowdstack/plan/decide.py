@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from crowdstack.model import (
     EndedVisit,
+    ListedVisit,
     Money,
     RunState,
     Study,
@@ -22,6 +24,7 @@ from crowdstack.model import (
 from crowdstack.plan.actions import (
     Action,
     ApproveVisit,
+    AskReturn,
     CloseStudy,
     Drain,
     OfferUnits,
@@ -32,7 +35,7 @@ from crowdstack.plan.actions import (
     ResumeStudy,
     TearDown,
 )
-from crowdstack.plan.desired import Count, Desired, ceil_div
+from crowdstack.plan.desired import Count, Desired, NoData, ceil_div
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class Observed:
     gross: Money  # of one visit
     exposure: Money  # E: paid, and what listed places may still cost, over all runs of the task
     ended: tuple[EndedVisit, ...] = ()  # left with submissions and not settled; oldest first, perhaps not all
+    unanswered: tuple[ListedVisit, ...] = ()  # handed in at the provider with nothing here; perhaps not all
+    hurry: bool = False  # destroy --now: do not wait for people
     connected: bool = True  # the server answers
     drained: bool = False  # intake is over and every event is stored
     refused: Mapping[str, str] = field(default_factory=dict)  # actions refused a moment ago: key -> why
@@ -97,7 +102,7 @@ def target_met(desired: Desired, units: UnitCounts) -> bool:
 def _ending(desired: Desired, observed: Observed) -> bool:
     if observed.wanted is RunState.DESTROYED or observed.drained:
         return True
-    somebody = observed.visits.active or observed.visits.left
+    somebody = observed.visits.active or observed.visits.left or observed.visits.unverified
     return observed.wanted is RunState.LIVE and target_met(desired, observed.units) and not somebody
 
 
@@ -120,6 +125,8 @@ def _wind_up(desired: Desired, observed: Observed) -> Decision:
         return Decision((*settle, Drain()), Rest(RestState.WORKING, f"waiting for {waiting}"))
     if any(action.key not in observed.refused or observed.wanted is not RunState.DESTROYED for action in settle):
         return Decision(settle, Rest(RestState.WORKING, "settling the last visits"))
+    if desired.managed and observed.visits.active and not observed.hurry:
+        return Decision((), Rest(RestState.WORKING, f"{observed.visits.active} people have not handed in yet"))
     # Visits that wait for a verdict stay owed in the store, and so do refused payments once destroy was asked for.
     return Decision((TearDown(),), Rest(RestState.WORKING, "taking the stack down"))
 
@@ -133,9 +140,13 @@ def _go_on(desired: Desired, observed: Observed) -> Decision:
     if observed.wanted is RunState.PAUSED:
         pause = (PauseStudy(study=desired.study),) if study and study.state is StudyState.OPEN else ()
         return Decision((*pause, *settle), Rest(RestState.PAUSED, "paused until `crowdstack resume`"))
-    resume = (ResumeStudy(study=desired.study),) if study and study.state is StudyState.PAUSED else ()
-
     listing, rest = _list_places(desired, observed)
+    turn: tuple[Action, ...] = ()  # nobody is to come where nothing is left to do
+    if study is not None and not study.by_hand:
+        if study.state is StudyState.PAUSED and not _idle(desired, observed):
+            turn = (ResumeStudy(study=desired.study),)
+        elif study.state is StudyState.OPEN and _idle(desired, observed) and _free(observed):
+            turn = (PauseStudy(study=desired.study),)
     if not observed.connected:
         return Decision(settle, Rest(RestState.OFFLINE, "the server does not answer; it is started again"))
     offers, confirmed = observed.offers
@@ -144,7 +155,20 @@ def _go_on(desired: Desired, observed: Observed) -> Decision:
         return Decision(
             (OfferUnits(total=offers - observed.units.before), *settle), Rest(RestState.WORKING, "offering units")
         )
-    return Decision((*resume, *listing, *settle), rest)
+    if study is not None and study.by_hand and study.state is StudyState.PAUSED:
+        why = "the study was stopped on the provider's site: start it there, or `crowdstack destroy`"
+        return Decision(settle, Rest(RestState.NEEDS_PERSON, why))
+    return Decision((*turn, *listing, *settle), rest)
+
+
+def _idle(desired: Desired, observed: Observed) -> bool:
+    """Whether people who come now, by themselves, would find nothing to do."""
+    return desired.managed and not undone_units(observed.units)
+
+
+def _free(observed: Observed) -> bool:
+    """Whether the provider lets somebody in now."""
+    return observed.study is not None and observed.study.places > _used(observed) + observed.visits.active
 
 
 def _list_places(desired: Desired, observed: Observed) -> tuple[tuple[Action, ...], Rest]:
@@ -253,6 +277,16 @@ def _waiting(desired: Desired, observed: Observed) -> Rest:
         return Rest(RestState.VERDICTS, f"{units.submitted} units wait for a verdict: `crowdstack units ls`")
     if visits.active:
         return Rest(RestState.WORKING, f"the target is met; {visits.active} people are about to leave")
+    if visits.unverified:
+        return Rest(
+            RestState.WORKING, f"the provider is asked for {visits.unverified} visits that it does not list yet"
+        )
+    if observed.unanswered and not _unanswered(desired, observed):
+        why = (
+            f"{len(observed.unanswered)} visits were handed in without answers and are paid by themselves if nobody "
+            "decides: approve or reject them on the provider's site, or set provider.no_data"
+        )
+        return Rest(RestState.NEEDS_PERSON, why)
     return Rest(RestState.WORKING, f"settling {visits.left} visits")
 
 
@@ -269,12 +303,41 @@ def _settle(desired: Desired, observed: Observed) -> tuple[Action, ...]:
         if _all_rejected(visit):
             actions.append(
                 RejectVisit(
-                    study=desired.study, visit=visit.visit, worker=visit.worker, reason="no answer was accepted"
+                    study=desired.study,
+                    visit=visit.visit,
+                    worker=visit.worker,
+                    submission=visit.submission,
+                    reason="no answer was accepted",
                 )
             )
         elif free > 0 and not (desired.count is Count.APPROVED and visit.statuses.get(SubmissionStatus.SUBMITTED)):
             actions.append(
-                ApproveVisit(study=desired.study, visit=visit.visit, worker=visit.worker, amount=observed.gross)
+                ApproveVisit(
+                    study=desired.study,
+                    visit=visit.visit,
+                    worker=visit.worker,
+                    submission=visit.submission,
+                    amount=observed.gross,
+                )
             )
             free -= 1
+    return (*actions, *_unanswered(desired, observed))
+
+
+def _unanswered(desired: Desired, observed: Observed) -> tuple[Action, ...]:
+    """What `provider.no_data` says about visits that were handed in with nothing in them."""
+    actions: list[Action] = []
+    for listed in observed.unanswered:
+        of: dict[str, Any] = {
+            "study": desired.study,
+            "visit": listed.visit,
+            "worker": listed.worker,
+            "submission": listed.submission,
+        }
+        if desired.no_data is NoData.APPROVE:
+            actions.append(ApproveVisit(**of, amount=observed.gross))
+        elif desired.no_data is NoData.REJECT:
+            actions.append(RejectVisit(**of, reason="nothing was handed in with it"))
+        elif not listed.return_asked:
+            actions.append(AskReturn(**of, reason="We received no answers from you."))
     return tuple(actions)

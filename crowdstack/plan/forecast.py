@@ -23,11 +23,13 @@ from crowdstack.model import (
 from crowdstack.plan.actions import (
     Action,
     ApproveVisit,
+    AskReturn,
     CloseStudy,
     Drain,
     OfferUnits,
     OpenStudy,
     PauseStudy,
+    PayBonus,
     RaisePlaces,
     RejectVisit,
     ResumeStudy,
@@ -70,8 +72,9 @@ def journaled(intents: Iterable[Intent]) -> list[Action]:
 
 def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tuple[Line, ...]:
     """Each change once, with its total, in the order of a run's life."""
-    offers = places = approved = rejected = 0
+    offers = places = approved = rejected = asked = bonuses = 0
     paid: Money | None = None
+    paid_on_top: Money | None = None
     kinds: set[str] = set()
     for action in actions:
         kinds.add(action.kind)
@@ -85,6 +88,11 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
                 paid = amount if paid is None else paid + amount
             case RejectVisit():
                 rejected += 1
+            case AskReturn():
+                asked += 1
+            case PayBonus(amount=amount):
+                bonuses += 1
+                paid_on_top = amount if paid_on_top is None else paid_on_top + amount
     study, most = desired.study, desired.most_visits(units)
     made = f"{desired.items:,} {_plural('item', desired.items)} x {desired.repeats}"
     visits = f"{approved:,} {_plural('visit', approved)}"
@@ -106,6 +114,16 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
         RejectVisit.kind: Line(
             kind="reject", sign="~", text=f"reject {rejected:,} visits", total=rejected, at_most=ANY
         ),
+        PayBonus.kind: Line(
+            kind="bonus", sign="~", text=f"pay {bonuses:,} bonuses: {paid_on_top}", total=bonuses, at_most=ANY
+        ),
+        AskReturn.kind: Line(
+            kind="ask_return",
+            sign="~",
+            text=f"ask {asked:,} workers to return visits without answers",
+            total=asked,
+            at_most=ANY,
+        ),
         CloseStudy.kind: Line(kind="close", sign="-", text=f"close study {study}"),
         TearDown.kind: Line(kind="tear_down", sign="-", text="tear down"),
     }
@@ -114,7 +132,13 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
     return tuple(line for kind, line in lines.items() if kind in kinds)
 
 
-_BY_PEOPLE = {"pause", "resume", "reject"}  # ordered by the operator's own commands after the preview
+_BY_PEOPLE = {
+    "pause",
+    "resume",
+    "reject",
+    "ask_return",
+    "bonus",
+}  # what people do, the operator or workers, brings it about
 
 
 def matches(preview: Sequence[Line], journal: Sequence[Line]) -> bool:
@@ -165,6 +189,7 @@ def _sent(desired: Desired, world: Observed, actions: Sequence[Action]) -> Obser
     """The world once these actions have had their effect."""
     study, visits, exposure, places = world.study, world.visits, world.exposure, world.places
     settled: set[VisitId] = set()
+    unanswered = {listed.visit for listed in world.unanswered}
     offers, drained = world.offers, world.drained
     for action in actions:
         match action:
@@ -184,6 +209,8 @@ def _sent(desired: Desired, world: Observed, actions: Sequence[Action]) -> Obser
             case ApproveVisit(visit=visit):
                 settled.add(visit)
                 visits = replace(visits, left=visits.left - 1, paid=visits.paid + 1)
+            case AskReturn(visit=visit):
+                unanswered.discard(visit)
             case RejectVisit(visit=visit):
                 settled.add(visit)
                 visits = replace(visits, left=visits.left - 1, rejected=visits.rejected + 1)
@@ -194,7 +221,15 @@ def _sent(desired: Desired, world: Observed, actions: Sequence[Action]) -> Obser
                 pass
     ended = tuple(visit for visit in world.ended if visit.visit not in settled)
     return replace(
-        world, study=study, visits=visits, exposure=exposure, places=places, offers=offers, drained=drained, ended=ended
+        world,
+        study=study,
+        visits=visits,
+        exposure=exposure,
+        places=places,
+        offers=offers,
+        drained=drained,
+        ended=ended,
+        unanswered=tuple(listed for listed in world.unanswered if listed.visit in unanswered),
     )
 
 

@@ -7,17 +7,19 @@ totals (ports.Provider; an adapter of a service that is not so looks its effect 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from crowdstack.errors import OverBudget, Refused
+from crowdstack.errors import OverBudget, Refused, Unclear
 from crowdstack.model import IntentState, Money, RunId, StudyState
 from crowdstack.plan.actions import (
     Action,
     ApproveVisit,
+    AskReturn,
     CloseStudy,
     OpenStudy,
     PauseStudy,
+    PayBonus,
     RaisePlaces,
     RejectVisit,
     ResumeStudy,
@@ -46,26 +48,42 @@ def send(action: ToProvider, provider: Provider) -> None:
             provider.approve(study, visit, worker, submission)
         case RejectVisit(study=study, visit=visit, worker=worker, submission=submission, reason=reason):
             provider.reject(study, visit, worker, reason, submission)
+        case PayBonus(study=study, visit=visit, worker=worker, submission=submission, payment=payment, net=net):
+            provider.pay_bonus(study, visit, worker, submission, payment=payment, net=net)
+        case AskReturn(study=study, submission=submission, reason=reason):
+            assert submission is not None  # only a provider tells of such visits
+            provider.ask_return(study, submission, reason)
 
 
 def send_recorded(
-    run: RunId, *, store: Store, provider: Provider, may_spend: Callable[[], bool], now: datetime
+    run: RunId,
+    *,
+    store: Store,
+    provider: Provider,
+    may_spend: Callable[[], bool],
+    now: datetime,
+    resting: Collection[str] = (),
 ) -> dict[str, str]:
-    """Send every intent for the provider that has no result yet. Those it refused: key -> why.
+    """Send every intent for the provider that has no result yet. Those it refused, and those of which it is unclear whether
+    they had their effect (they stay as they are): key -> why.
 
-    `may_spend` is asked right before each that costs more: False leaves it for another time. Busy leaves the rest for
-    the next time; what was done until then is booked.
+    `may_spend` is asked right before each that costs more: False leaves it for another time; so are the keys in
+    `resting`. Busy leaves the rest for the next time; what was done until then is booked.
     """
     finished: list[tuple[int, IntentState, str | None]] = []
     refused: dict[str, str] = {}
     try:
         for intent in store.open_intents(run):
             action = action_of(intent.kind, intent.body)
-            if not isinstance(action, ToProvider) or (isinstance(action, Spending) and not may_spend()):
+            if not isinstance(action, ToProvider) or action.key in resting:
+                continue
+            if isinstance(action, Spending) and not may_spend():
                 continue
             try:
                 send(action, provider)
                 finished.append((intent.id, IntentState.DONE, None))
+            except Unclear as fault:
+                refused[action.key] = str(fault)
             except Refused as fault:
                 refused[action.key] = str(fault)
                 finished.append((intent.id, IntentState.REFUSED, str(fault)))

@@ -26,7 +26,7 @@ from crowdstack.plan.decide import Observed, Rest, RestState, decide
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Control, Crowd, Provider, Store
 from crowdstack.reconcile.act import record_and_send, send_recorded
-from crowdstack.reconcile.observe import observe
+from crowdstack.reconcile.observe import hear, observe
 
 T = TypeVar("T")
 
@@ -213,6 +213,7 @@ class _Loop:
             decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, Spending)))
         await self._tell_blocked(desired)
         await self._tell_places(desired, observed)
+        await self._tell_claims()
         await self._note(decision.rest)
         if TearDown() in decision.actions:
             await self._end()
@@ -241,7 +242,12 @@ class _Loop:
     def _look(self, now: float) -> tuple[Run, Desired, Observed]:
         """What an earlier life left unsent is sent first; then: what is wanted, and what is there."""
         left = send_recorded(
-            self._run, store=self._store, provider=self._provider, may_spend=self._may_spend, now=self._clock.now()
+            self._run,
+            store=self._store,
+            provider=self._provider,
+            may_spend=self._may_spend,
+            now=self._clock.now(),
+            resting={key for key, (_, until) in self._refused.items() if until > now},
         )
         self._leave_alone(left, now)
         run = self._store.run(self._run)
@@ -249,6 +255,7 @@ class _Loop:
             self._settings, self._refused = run.settings, {}
         desired = _desired(run)
         self._refused = {key: (why, until) for key, (why, until) in self._refused.items() if until > now}
+        hear(run, desired, store=self._store, provider=self._provider, now=self._clock.now())
         observed = observe(
             run,
             desired,
@@ -280,10 +287,24 @@ class _Loop:
         study = observed.study
         if self._control is None or study is None:
             return
-        frame = (desired.study, study.places + observed.visits.rejected, study.state)
+        visits = observed.visits
+        places = study.places + visits.rejected
+        state = study.state
+        if desired.managed:  # it lets people in itself: whoever it let in may come
+            places += visits.empty
+            state = StudyState.CLOSED if study.state is StudyState.CLOSED else StudyState.OPEN
+        frame = (desired.study, places, state)
         if frame != self._told:
             await self._control.open_study(frame[0], places=frame[1], state=frame[2])
             self._told = frame
+
+    async def _tell_claims(self) -> None:
+        """Which of those who came are real, as far as the provider has told."""
+        if self._control is None:
+            return
+        while claims := await self._aside(self._store.untold_claims, self._run, _CHUNK):
+            await self._control.settle_claims(claims)
+            await self._aside(self._store.mark_claims_told, self._run, [visit for visit, _ in claims])
 
     async def _to_server(self, action: Action) -> None:
         if self._control is None:

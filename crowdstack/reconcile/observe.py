@@ -1,15 +1,24 @@
-"""Observe: how a run stands, as store and provider say now. Changes nothing."""
+"""Observe: how a run stands, as store and provider say now."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
-from crowdstack.model import Run
+from crowdstack.model import ListedState, Run, VisitCounts
 from crowdstack.plan.decide import Observed
 from crowdstack.plan.desired import Count, Desired
 from crowdstack.ports import Provider, Store
 
 _SETTLED_AT_ONCE = 500
+
+
+def hear(run: Run, desired: Desired, *, store: Store, provider: Provider, now: datetime) -> None:
+    """Take over what the provider tells of who came (decisions/0009). The same again changes nothing."""
+    study = provider.fetch_study(desired.study) if desired.managed else None
+    listing = provider.fetch_visits(desired.study) if study is not None else None
+    if study is not None and listing is not None:
+        store.keep_listing(run.id, desired.study, listing, gross=provider.gross(study.reward), now=now)
 
 
 def observe(
@@ -22,7 +31,9 @@ def observe(
     refused: Mapping[str, str],
 ) -> Observed:
     study = provider.fetch_study(desired.study)
-    visits = store.visit_counts(run.id)
+    ours = store.visit_counts(run.id)
+    listed = store.listed_counts(run.id)
+    visits = _as_listed(listed, ours) if desired.managed else ours
     judged = desired.count is Count.APPROVED  # the others wait for a verdict, however many there are
     return Observed(
         wanted=run.wanted,
@@ -33,8 +44,25 @@ def observe(
         places=store.places(desired.study),
         gross=provider.gross(study.reward if study else desired.reward),
         exposure=store.exposure(run.task, desired.reward.currency),
-        ended=tuple(store.ended_visits(run.id, _SETTLED_AT_ONCE, judged=judged)) if visits.left else (),
+        ended=tuple(store.ended_visits(run.id, _SETTLED_AT_ONCE, judged=judged, handed_in=desired.managed))
+        if visits.left
+        else (),
+        unanswered=tuple(store.without_answers(run.id, _SETTLED_AT_ONCE)) if desired.managed and visits.left else (),
+        hurry=store.drain_now(run.id),
         connected=connected,
         drained=store.drained(run.id),
         refused=refused,
+    )
+
+
+def _as_listed(listed: Mapping[ListedState, int], ours: VisitCounts) -> VisitCounts:
+    """Visits counted by who knows them: the provider."""
+    of = {state: listed.get(state, 0) for state in ListedState}
+    return VisitCounts(
+        active=of[ListedState.RESERVED] + of[ListedState.ACTIVE] + of[ListedState.UNKNOWN],
+        left=of[ListedState.AWAITING],
+        paid=of[ListedState.APPROVED] + of[ListedState.PARTIAL],
+        rejected=of[ListedState.REJECTED],
+        empty=of[ListedState.RETURNED] + of[ListedState.TIMED_OUT] + of[ListedState.SCREENED_OUT],
+        unverified=ours.unverified,
     )

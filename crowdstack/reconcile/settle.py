@@ -8,7 +8,7 @@ from crowdstack.plan.decide import decide
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Provider, Store
 from crowdstack.reconcile.act import record_and_send
-from crowdstack.reconcile.observe import observe
+from crowdstack.reconcile.observe import hear, observe
 
 
 def settle(run: Run, *, store: Store, provider: Provider, clock: Clock) -> dict[str, str]:
@@ -20,6 +20,7 @@ def settle(run: Run, *, store: Store, provider: Provider, clock: Clock) -> dict[
     refused: dict[str, str] = {}
     with store.reconciler_lock(run.id):
         while True:
+            hear(run, desired, store=store, provider=provider, now=clock.now())
             observed = observe(run, desired, store=store, provider=provider, connected=False, refused=refused)
             actions = [action for action in decide(desired, observed).actions if isinstance(action, ToProvider)]
             if not actions:

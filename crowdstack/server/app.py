@@ -37,6 +37,10 @@ _LOCKED = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'
 _FORBIDDEN = (
     "<!doctype html><title>Link not valid</title><p>This link is not valid. Please open it again from where you got it."
 )
+_NOBODY = (
+    "<!doctype html><title>Nobody's link</title><p>This link was opened without anybody's ids in it, as in a look at how the"
+    " study is listed. People who take part are known by them. <a href='/?preview'>See the task as a preview</a>."
+)
 _RETRY_S = "5"
 _BUSY = f"HTTP/1.1 503 Busy\r\nRetry-After: {_RETRY_S}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 
@@ -169,11 +173,12 @@ class Handler(RequestHandler):
 class PageHandler(Handler):
     def get(self) -> None:
         """The page. Who comes with a link must have a good one; it holds no data, so without one anybody may read it."""
-        token = self.get_query_argument("t", None, strip=False)
-        if token is not None and self.server.settings.link(token, now=time.time()) is None:
+        params = {name: self.get_query_argument(name, strip=False) for name in self.request.query_arguments}
+        settings, at = self.server.settings, time.time()
+        if "t" in params and settings.visitor(params, now=at) is None:
             self.set_status(403)
             self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.finish(_FORBIDDEN)
+            self.finish(_NOBODY if settings.names_nobody(params, now=at) else _FORBIDDEN)
             return
         page = self.server.site.page()
         self.set_header("Content-Type", page.type)
@@ -347,19 +352,20 @@ class WorkSocket(WebSocketHandler):
 
     def _answer(self, outcome: Keep, kept: asyncio.Future[bool]) -> None:
         frame = outcome.answer() if kept.result() else outcome.busy
-        if outcome.hello_of is not None and not self._count_page(outcome.hello_of):
+        if outcome.hello_of is not None and not self._count_page(outcome.hello_of, outcome.known):
             self.session.visit, frame = None, frames.Busy(of="hello", retry_s=10)
         self._send(frame)
 
-    def _count_page(self, worker: str) -> bool:
-        """No stranger any more, but a page of this worker; False when the worker has too many."""
+    def _count_page(self, worker: str, known: bool) -> bool:
+        """A page of this worker, and no stranger any more if it is `known`; False when the worker has too many."""
         pages = self.server.door.pages
         if self._worker != worker and pages[worker] >= self.server.config.limits.sockets_per_session:
             return False
         self._forget_page()
         self._worker = worker
         pages[worker] += 1
-        self.server.door.know(self._stream)
+        if known:
+            self.server.door.know(self._stream)
         self._hello_due.cancel()
         return True
 

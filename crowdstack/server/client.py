@@ -19,6 +19,7 @@ from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, w
 
 from crowdstack.errors import Busy, InboxRegressed, LockHeld, StateMismatch
 from crowdstack.model import (
+    Claim,
     Cursor,
     Event,
     ItemOffer,
@@ -26,6 +27,7 @@ from crowdstack.model import (
     StudyState,
     UnitId,
     UnitOffer,
+    VisitId,
     WorkerId,
 )
 from crowdstack.ports import Batch, Unreadable
@@ -37,7 +39,7 @@ _ANSWER_S = 15.0
 _CHUNK = 1024 * 1024  # bytes of items in one frame
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps
 
-Asking = frames.NewEpoch | frames.Units | frames.Workers | frames.Open | frames.Drain | frames.Renew
+Asking = frames.NewEpoch | frames.Units | frames.Workers | frames.Open | frames.Claims | frames.Drain | frames.Renew
 T = TypeVar("T")
 
 
@@ -210,6 +212,10 @@ class ControlClient:
 
     async def open_study(self, study: StudyKey, *, places: int, state: StudyState) -> None:
         await self._ask(frames.Open(id=_id(), study=study, places=places, state=state.value))
+
+    async def settle_claims(self, claims: Sequence[tuple[VisitId, Claim]]) -> None:
+        put = tuple(frames.ClaimPut(visit=visit, claim=claim.value) for visit, claim in claims)
+        await self._ask(frames.Claims(id=_id(), put=put))
 
     async def drain(self, *, now: bool = False) -> None:
         await self._ask(frames.Drain(id=_id(), now=now))

@@ -19,7 +19,7 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from crowdstack.errors import Busy
-from crowdstack.model import StudyState
+from crowdstack.model import Claim, StudyState
 from crowdstack.server.pool import now
 from crowdstack.server.rows import Change
 from crowdstack.tokens import control_proof
@@ -35,6 +35,7 @@ LEASE_S = 30.0
 _PROOF_S = 5.0
 _AT_ONCE = 100  # events in one frame at most
 _RETRY_S = 2.0
+_TOLD = (Claim.VERIFIED, Claim.REFUTED)
 
 
 @dataclass(slots=True)
@@ -169,7 +170,7 @@ class ControlSocket(WebSocketHandler):
             kept = await server.inbox.append(self._change(frame))
             self._send(frames.Applied(of=frame.id) if kept else frames.Busy(of=frame.id, retry_s=_RETRY_S))
 
-    def _change(self, frame: frames.Units | frames.Workers | frames.Open | frames.Drain) -> Change:
+    def _change(self, frame: frames.Units | frames.Workers | frames.Open | frames.Claims | frames.Drain) -> Change:
         pool, at = self.server.desk.pool, now()
         if isinstance(frame, frames.Units):
             unknown = {put.item for put in frame.put} - pool.items.keys() - {told.item for told in frame.items}
@@ -182,6 +183,10 @@ class ControlSocket(WebSocketHandler):
             if frame.state not in list(StudyState):
                 raise FrameError("not a state of a study")
             return pool.open_study(frame.study, frame.places, StudyState(frame.state), at)
+        if isinstance(frame, frames.Claims):
+            if not all(put.claim in _TOLD for put in frame.put):
+                raise FrameError("a claim is verified or refuted")
+            return pool.settle([(put.visit, Claim(put.claim)) for put in frame.put], at)
         return pool.drain(frame.now, at)
 
     # -------------------------------------------------------------------------------------------- events

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 DISK_FAULT = 3  # exit code: after a failed fsync nothing in memory can be trusted
 
+_FORMAT = 2  # of the tables below
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE events (seq INTEGER PRIMARY KEY, salt BLOB NOT NULL, body TEXT NOT NULL, chain TEXT NOT NULL);
@@ -39,7 +40,8 @@ CREATE TABLE units (unit TEXT PRIMARY KEY, item TEXT NOT NULL REFERENCES items, 
 CREATE TABLE workers (worker TEXT PRIMARY KEY, blocked INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE studies (study TEXT PRIMARY KEY, places INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE visits (visit TEXT PRIMARY KEY, worker TEXT NOT NULL, study TEXT NOT NULL, submissions INTEGER NOT NULL,
-  left TEXT) WITHOUT ROWID;
+  left TEXT, submission TEXT, claim TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE claims (visit TEXT PRIMARY KEY, claim TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE assignments (assignment TEXT PRIMARY KEY, unit TEXT NOT NULL REFERENCES units, worker TEXT NOT NULL,
   visit TEXT NOT NULL REFERENCES visits, at REAL NOT NULL, state TEXT NOT NULL, nonce TEXT, digest TEXT, late INTEGER NOT NULL,
   receipt INTEGER UNIQUE) WITHOUT ROWID;
@@ -51,11 +53,13 @@ _COLUMNS = {
     "units": ("unit", "item", "attempt", "offered_to", "state"),
     "workers": ("worker", "blocked"),
     "studies": ("study", "places", "state"),
-    "visits": ("visit", "worker", "study", "submissions", "left"),
+    "visits": ("visit", "worker", "study", "submissions", "left", "submission", "claim"),
+    "claims": ("visit", "claim"),
     "assignments": ("assignment", "unit", "worker", "visit", "at", "state", "nonce", "digest", "late", "receipt"),
 }
 _FIXED = {
     "units": ("item",),
+    "visits": ("worker", "study", "submission"),
     "assignments": ("unit", "worker", "visit"),
 }  # never different later: no need to check again
 _SAVE = {
@@ -324,7 +328,8 @@ class Inbox:
             studies=rows("SELECT * FROM studies"),
             visits=rows("SELECT * FROM visits"),
             holds=rows("SELECT * FROM assignments WHERE state = 'open'"),
-            done=rows("SELECT worker, unit FROM assignments WHERE state = 'done'"),
+            done=rows("SELECT worker, unit, visit FROM assignments WHERE state = 'done'"),
+            claims=rows("SELECT * FROM claims"),
             draining="draining" in meta,
             drained="drained" in meta,
         )
@@ -437,12 +442,14 @@ def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         found = write.execute("PRAGMA quick_check(1)").fetchone()
         if found != ("ok",):
             raise sqlite3.DatabaseError(str(found[0]))
+        if write.execute("PRAGMA user_version").fetchone() != (_FORMAT,):
+            raise sqlite3.DatabaseError("another version of crowdstack wrote it")
         return write, _connect(path)
     except sqlite3.DatabaseError as fault:
         write.close()
         raise Refused(
             f"{path} cannot be used: {fault}",
-            why="the disk damaged it, it is full, or it is not an inbox",
+            why="the disk damaged it, it is full, or it is not an inbox of this version",
             hint="move it with its -wal and -shm away to start afresh: what was stored already is safe in the store",
         ) from fault
     except BaseException:
@@ -474,4 +481,5 @@ def _create(db: sqlite3.Connection) -> None:
         for statement in _SCHEMA.split(";\n"):
             with closing(db.execute(statement)):
                 pass
+        db.execute(f"PRAGMA user_version = {_FORMAT}")
         db.executemany(_SAVE["meta"], [(key, str(value)) for key, value in meta.items()])

@@ -20,6 +20,7 @@ from crowdstack.model import (
     Arrived,
     Assigned,
     AssignmentId,
+    Claim,
     Drained,
     Ended,
     EventKind,
@@ -32,6 +33,7 @@ from crowdstack.model import (
     UnitState,
     VisitId,
     WorkerId,
+    visit_of,
 )
 from crowdstack.server.offers import Offers
 from crowdstack.server.rows import Change, Hold, HoldState, Item, Snapshot, Study, Unit, Visit, Worker
@@ -94,6 +96,7 @@ class Pool:
         self.studies: dict[str, Study] = {}
         self.visits: dict[str, Visit] = {}
         self.active: dict[str, Visit] = {}
+        self.told: dict[str, Claim] = {}  # of visits that did not come here (yet)
         self.holds: dict[str, Hold] = {}  # open
         self._unkept: dict[str, Hold] = {}  # ended or done, the disk does not say so yet
         self._offers = Offers()
@@ -113,24 +116,27 @@ class Pool:
             self._worker(id_).blocked = bool(blocked)
         for item in self.items.values():
             for worker in item.done_by:
-                self._worker(worker).did.add(item.id)
+                self._worker(worker).had(item.id)
         for id_, item_id, attempt, offered_to, state in rows.units:
             unit = self.units[id_] = Unit(id_, self.items[item_id], attempt, offered_to, UnitState(state))
             if unit.state is UnitState.OPEN:
                 self._offers.add(unit)
-        for worker_id, unit_id in rows.done:
-            self._worker(worker_id).done += 1
-            self._worker(worker_id).did.add(self.units[unit_id].item.id)
-        for id_, worker_id, study, submissions, left in rows.visits:
-            visit = Visit(id_, self._worker(worker_id), study, now.mono, submissions, left=left and LeftReason(left))
+        self.told = {id_: Claim(claim) for id_, claim in rows.claims}
+        for id_, worker_id, study, submissions, left, submission, claim in rows.visits:
+            visit = Visit(id_, self._worker(worker_id), study, now.mono, submissions)
+            visit.left, visit.submission, visit.claim = left and LeftReason(left), submission, Claim(claim)
             self.visits[id_] = visit
             if visit.left is None:
-                visit.worker.visit = self.active[id_] = visit
-            if (visit.left is None or submissions) and study in self.studies:
-                self.studies[study].taken += 1
+                self.active[id_] = visit
+                if visit.worker.visit is None or visit.worker.visit.claim is Claim.CLAIMED:
+                    visit.worker.visit = visit
+            self._recount(visit)
+        for worker_id, unit_id, visit_id in rows.done:
+            self._had(self._worker(worker_id), self.visits[visit_id], self.units[unit_id])
         for row in rows.holds:
             hold = self._hold(row, now)
             self.holds[hold.id] = hold.worker.hold = hold
+            hold.worker.visit = self.visits[hold.visit]
             self._grace(hold, hold.at + self.terms.timeout_s - now.wall.timestamp(), now)
 
     def _hold(self, row: tuple[Any, ...], now: Now) -> Hold:
@@ -149,12 +155,26 @@ class Pool:
 
     # -------------------------------------------------------------------------------------------- workers
 
-    def arrive(self, worker_id: str, study_key: str, now: Now) -> tuple[Visit | No, Change]:
-        """The worker's visit: the active one, or a new one if the study has a place and there is something to do."""
-        worker, study = self._worker(worker_id), self.studies.get(study_key)
+    def arrive(
+        self, worker_id: str, study_key: str, now: Now, submission: str | None = None
+    ) -> tuple[Visit | No, Change]:
+        """The worker's visit: the one that is known, or a new one if the study has a place and there is something to do.
+
+        `submission`: what the provider calls the visit, and a claim until it says so itself; None for signed links,
+        whose worker has one visit after the other.
+        """
+        worker = self.workers.get(worker_id) or Worker(WorkerId(worker_id))  # who is sent away leaves no trace
+        study = self.studies.get(study_key)
         change = Change(now.wall)
-        if worker.visit is not None:
-            return worker.visit, change
+        known = worker.visit if worker.visit is not None and worker.visit.claim is Claim.SIGNED else None
+        id_, claim = None, Claim.SIGNED
+        if submission is not None:
+            id_ = visit_of(StudyKey(study_key), worker.id, submission)
+            known, claim = self.visits.get(id_), self.told.get(id_, Claim.CLAIMED)
+        if known is not None:
+            return known, change
+        if claim is Claim.REFUTED:
+            return No("ineligible"), change
         if worker.blocked:
             return No("blocked"), change
         if self.draining:
@@ -163,14 +183,21 @@ class Pool:
             return No("limit"), change
         if study is not None and study.state is StudyState.CLOSED:
             return No("closed"), change
-        if study is None or study.state is StudyState.PAUSED or study.taken >= study.places:
+        older = worker.visit
+        if older is not None and claim is Claim.CLAIMED and older.claim is not Claim.CLAIMED:
+            older = None  # a claim ends nothing that is more than one: it waits beside it
+        if study is None or study.state is StudyState.PAUSED or not _has_place(study, claim, older):
             return No(), change
         if self._offers.first(worker) is None and not self._may_come(worker):
             return No("target"), change
-        visit = Visit(_new_id(VisitId, now), worker, study.key, now.mono)
-        worker.visit = self.visits[visit.id] = self.active[visit.id] = visit
-        study.taken += 1
-        body = Arrived(visit=visit.id, worker=worker.id, study=study.key)
+        if older is not None:
+            self._send_off(older, LeftReason.REPLACED, change)
+        self.workers[worker.id] = worker
+        visit = Visit(id_ or _new_id(VisitId, now), worker, study.key, now.mono, submission=submission, claim=claim)
+        self.visits[visit.id] = self.active[visit.id] = visit
+        worker.visit = worker.visit or visit
+        self._recount(visit)
+        body = Arrived(visit=visit.id, worker=worker.id, study=study.key, submission=submission)
         change.events.append((EventKind.ARRIVED, body))
         change.rows.append(visit.row())
         return visit, change
@@ -178,8 +205,14 @@ class Pool:
     def next(self, visit: Visit, now: Now) -> tuple[Hold | No, Change]:
         """The worker's open hold, or a new one."""
         worker, change = visit.worker, Change(now.wall)
+        if visit.claim is Claim.REFUTED:
+            return No("ineligible"), change
         if visit.left is not None:
             return No(visit.left.value), change
+        if worker.visit is not visit:
+            if worker.visit is not None:  # until that one ends, or the provider says that this one is real
+                return No(), change
+            worker.visit = visit
         if worker.hold is not None:
             return worker.hold, change
         visit.returned = False
@@ -231,9 +264,11 @@ class Pool:
         """Take the answers. Once the change is kept, the hold has its receipt."""
         change = Change(now.wall)
         unit, worker, late = hold.unit, hold.worker, hold.state is HoldState.ENDED
+        visit = self.visits[hold.visit]
         if late:
             other = worker.hold is None or worker.hold.unit.item is not unit.item  # else that hold is the one to count
-            counts = unit.state is UnitState.OPEN and unit.item.id not in worker.did and other
+            may = other and visit.claim is not Claim.REFUTED
+            counts = may and unit.state is UnitState.OPEN and unit.item.id not in worker.did
             if counts:
                 self._offers.remove(unit)
         else:
@@ -243,8 +278,7 @@ class Pool:
             unit.state = UnitState.SUBMITTED
             change.rows.append(unit.row())
         hold.state, hold.nonce, hold.digest, hold.late = HoldState.DONE, frame.nonce, _digest(frame), late
-        worker.done += 1
-        worker.did.add(unit.item.id)
+        self._had(worker, visit, unit)
         body = Submitted(
             assignment=hold.id,
             unit=unit.id,
@@ -261,15 +295,22 @@ class Pool:
         change.events.append((EventKind.LATE if late else EventKind.SUBMITTED, body))
         change.answered = hold
         self._settle(hold, change)
-        self._after_submission(hold.visit, change)
+        self._after_submission(visit, change)
         return change
 
-    def _after_submission(self, visit_id: str, change: Change) -> None:
-        visit = self.visits[visit_id]
+    def _had(self, worker: Worker, visit: Visit, unit: Unit) -> None:
+        """The worker gave answers to it. What a visit did that is not real, nobody has done."""
+        item = unit.item.id
+        if visit.claim is not Claim.SIGNED:
+            visit.items.append(item)
+        if visit.claim is not Claim.REFUTED:
+            worker.done += 1
+            worker.had(item)
+
+    def _after_submission(self, visit: Visit, change: Change) -> None:
         visit.submissions += 1
-        if visit.left is not None:  # late: if it had left without one, its place was freed
-            if visit.submissions == 1 and visit.study in self.studies:
-                self.studies[visit.study].taken += 1
+        if visit.left is not None:
+            self._recount(visit)  # late: if it had left without one, its place was freed
             change.rows.append(visit.row())
             return
         worker, limit = visit.worker, self.terms.units_per_visit
@@ -291,8 +332,7 @@ class Pool:
             return Fault("already_submitted", "this assignment has its answers already"), change
         if hold.state is HoldState.OPEN:
             self._give_up(hold, EventKind.RETURNED, change)
-            if hold.worker.visit is not None:
-                hold.worker.visit.returned = True
+            self.visits[hold.visit].returned = True
         return hold, change
 
     def progress(self, visit: Visit) -> Progress:
@@ -310,11 +350,10 @@ class Pool:
             if hold is not None and hold.expires <= now.mono:
                 change = Change(now.wall)
                 self._give_up(hold, EventKind.EXPIRED, change)
-                if hold.worker.visit is not None:
-                    hold.worker.visit.heard = now.mono  # one timeout more to come back
+                self.visits[hold.visit].heard = now.mono  # one timeout more to come back
                 changes.append(change)
         silent = now.mono - self.terms.timeout_s
-        for visit in [v for v in self.active.values() if v.heard <= silent and v.worker.hold is None]:
+        for visit in [v for v in self.active.values() if v.heard <= silent and _holds(v) is None]:
             change = Change(now.wall)
             self._leave(visit, LeftReason.RETURNED if visit.returned else LeftReason.TIMEOUT, change)
             changes.append(change)
@@ -343,7 +382,7 @@ class Pool:
             item.data = json.dumps(told.data, ensure_ascii=False)
             item.done_by.update(told.done_by)
             for worker in told.done_by:
-                self._worker(worker).did.add(item.id)
+                self._worker(worker).had(item.id)
             change.rows.append(item.row())
         for offer in put:
             unit = self.units.get(offer.unit)
@@ -380,6 +419,41 @@ class Pool:
             study = self.studies[key] = Study(StudyKey(key), places, state)
         study.places, study.state = places, state
         return Change(now.wall, rows=[study.row()])
+
+    def settle(self, claims: Sequence[tuple[str, Claim]], now: Now) -> Change:
+        """What the provider says of visits: verified or refuted. Of those that did not come here it is kept in case they do."""
+        change = Change(now.wall)
+        for id_, claim in claims:
+            visit = self.visits.get(id_)
+            if visit is not None:
+                if visit.claim not in (claim, Claim.SIGNED):
+                    self._settle_claim(visit, claim, change)
+            elif self.told.get(id_) is not claim:
+                self.told[id_] = claim
+                change.rows.append(("claims", (id_, claim.value)))
+        return change
+
+    def _settle_claim(self, visit: Visit, claim: Claim, change: Change) -> None:
+        worker, was, visit.claim = visit.worker, visit.claim, claim
+        if claim is Claim.REFUTED:
+            for item in visit.items:
+                worker.done -= 1
+                worker.did[item] -= 1
+                if not worker.did[item]:
+                    del worker.did[item]
+            worker.at = 0  # what it passed because of them may be done now
+            if visit.left is None:
+                self._send_off(visit, LeftReason.INELIGIBLE, change)
+        elif was is Claim.REFUTED:
+            worker.done += len(visit.items)
+            for item in visit.items:
+                worker.had(item)
+        elif visit.left is None and worker.visit is not visit:
+            if worker.visit is not None:
+                self._send_off(worker.visit, LeftReason.REPLACED, change)
+            worker.visit = visit
+        self._recount(visit)
+        change.rows.append(visit.row())
 
     def drain(self, end_holds: bool, now: Now) -> Change:
         """Give out nothing more; with the last hold comes the last event."""
@@ -421,14 +495,30 @@ class Pool:
         self._settle(hold, change)
         self._drain_further(change)
 
+    def _send_off(self, visit: Visit, reason: LeftReason, change: Change) -> None:
+        """End a visit with what it holds."""
+        hold = _holds(visit)
+        if hold is not None:
+            self._give_up(hold, EventKind.RETURNED, change)
+        if visit.left is None:  # else it was the last hold before the end of a drain
+            self._leave(visit, reason, change)
+
     def _leave(self, visit: Visit, reason: LeftReason, change: Change) -> None:
-        visit.left, visit.worker.visit = reason, None
+        visit.left = reason
+        if visit.worker.visit is visit:
+            visit.worker.visit = None
         del self.active[visit.id]
-        if not visit.submissions and visit.study in self.studies:
-            self.studies[visit.study].taken -= 1
+        self._recount(visit)
         body = Left(visit=visit.id, worker=visit.worker.id, reason=reason, submissions=visit.submissions)
         change.events.append((EventKind.LEFT, body))
         change.rows.append(visit.row())
+
+    def _recount(self, visit: Visit) -> None:
+        """The study's places taken, after the visit came, left, or was believed or not."""
+        counts = (visit.left is None or visit.submissions > 0) and visit.claim is not Claim.REFUTED
+        if counts is not visit.counted and visit.study in self.studies:
+            visit.counted = counts
+            self.studies[visit.study].taken += 1 if counts else -1
 
     def _drain_further(self, change: Change) -> None:
         if not self.draining or self.drained or self.holds:
@@ -457,6 +547,24 @@ class Pool:
         if hold is None and (row := self._past(assignment)) is not None:
             hold = self._hold(row, now)
         return hold
+
+
+def _holds(visit: Visit) -> Hold | None:
+    hold = visit.worker.hold
+    return hold if hold is not None and hold.visit == visit.id else None
+
+
+def _has_place(study: Study, claim: Claim, ending: Visit | None) -> bool:
+    """Whether one more visit may begin. `ending`: the one that would end for it.
+
+    Those who made up who they are take places too until the provider has been asked: some places more keep the study
+    going meanwhile, and are all that they can hold (threats W3).
+    """
+    if claim is Claim.VERIFIED:
+        return True
+    freed = ending is not None and ending.counted and not ending.submissions and ending.study == study.key
+    beside = max(5, study.places // 4) if claim is Claim.CLAIMED and study.places else 0
+    return study.taken - freed < study.places + beside
 
 
 def _digest(frame: Submit) -> str:

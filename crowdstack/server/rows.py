@@ -14,6 +14,7 @@ from typing import Any
 
 from crowdstack.model import (
     AssignmentId,
+    Claim,
     EventBody,
     EventKind,
     LeftReason,
@@ -68,10 +69,15 @@ class Visit:
     submissions: int = 0
     returned: bool = False  # gave back the last unit and asked for none since
     left: LeftReason | None = None
+    submission: str | None = None  # the provider's id of it
+    claim: Claim = Claim.SIGNED
+    counted: bool = False  # among its study's `taken`
+    items: list[str] = field(default_factory=list)  # of its submissions; only where it might turn out not to be real
 
     def row(self) -> Row:
         left = self.left and self.left.value
-        return "visits", (self.id, self.worker.id, self.study, self.submissions, left)
+        claim = self.claim.value
+        return "visits", (self.id, self.worker.id, self.study, self.submissions, left, self.submission, claim)
 
 
 @dataclass(slots=True, eq=False)
@@ -101,10 +107,13 @@ class Worker:
     id: WorkerId
     blocked: bool = False
     done: int = 0
-    did: set[str] = field(default_factory=set)  # items this worker must not get (again)
+    did: dict[str, int] = field(default_factory=dict)  # items not to be had (again), and how often they were
     at: int = 0  # position in the line of items
-    visit: Visit | None = None  # the active one
+    visit: Visit | None = None  # the active one, which units go to
     hold: Hold | None = None
+
+    def had(self, item: str) -> None:
+        self.did[item] = self.did.get(item, 0) + 1
 
     def row(self) -> Row:
         return "workers", (self.id, int(self.blocked))
@@ -115,7 +124,7 @@ class Study:
     key: StudyKey
     places: int
     state: StudyState
-    taken: int = 0  # visits active, or ended with a submission
+    taken: int = 0  # visits active, or ended with a submission, that are not known to be made up
 
     def row(self) -> Row:
         return "studies", (self.key, self.places, self.state.value)
@@ -146,6 +155,7 @@ class Snapshot:
     studies: Iterable[tuple[Any, ...]]
     visits: Iterable[tuple[Any, ...]]
     holds: Iterable[tuple[Any, ...]]  # open assignments
-    done: Iterable[tuple[str, str]]  # (worker, unit) of assignments with answers
+    done: Iterable[tuple[str, str, str]]  # (worker, unit, visit) of assignments with answers
+    claims: Iterable[tuple[str, str]]  # (visit, claim) as the provider told before the visit came
     draining: bool
     drained: bool

@@ -54,7 +54,8 @@ class Keep:
     change: Change
     answer: Callable[[], ToWorker]
     busy: Busy
-    hello_of: str | None = None  # the worker whose link or session was shown just now
+    hello_of: str | None = None  # who came just now: the worker, or in a claimed visit this and the visit
+    known: bool = True  # by more than ids that anybody could have made up
 
 
 @dataclass(slots=True)
@@ -102,42 +103,45 @@ class Session:
         if claims is None:
             return Reply(Error(code="forbidden", message="this link is not valid"), close=LINK_REFUSED)
         pool, busy = self.desk.pool, _busy(frame)
+        worker, submission = claims["worker"], claims.get("submission")
+        name = worker if submission is None else f"{worker} {submission}"
         visit: Visit | No | None = pool.visits.get(claims.get("visit", ""))
         if visit is not None:
             change = Change(now.wall)
         elif self.desk.stuck():
-            return Keep(Change(now.wall), lambda: busy, busy, claims["worker"])
+            return Keep(Change(now.wall), lambda: busy, busy, name, known=submission is None)
         else:
-            visit, change = pool.arrive(claims["worker"], claims["study"], now)
+            visit, change = pool.arrive(worker, claims["study"], now, submission)
         if isinstance(visit, No):
-            refusal = self._no(visit)
-            return Keep(change, lambda: refusal, busy, claims["worker"])
+            refusal = self._no(visit, worker, submission)
+            return Keep(change, lambda: refusal, busy, name, known=submission is None)
         visit.heard = now.mono
         welcoming = self._welcoming(visit.id, claims, frame.bundle or settings.config.bundle, now)
-        return Keep(change, welcoming, busy, claims["worker"])
+        return Keep(change, welcoming, busy, name)
 
     def _claims(self, frame: Hello, now: float) -> dict[str, Any] | None:
         """Who this is: by the session of an earlier welcome, or else by the link."""
         settings = self.desk.settings
         claims = settings.session(frame.session, now=now) if frame.session is not None else None
         if claims is None and frame.params is not None:
-            claims = settings.link(frame.params.get("t", ""), now=now)
+            claims = settings.visitor(frame.params, now=now)
         return claims
 
     def _welcoming(self, visit_id: str, claims: dict[str, Any], bundle: str, now: Now) -> Callable[[], ToWorker]:
         def answer() -> ToWorker:
             desk = self.desk
             self.visit, self.worker, self.bundle = visit_id, claims["worker"], bundle
-            token = desk.settings.sessions.sign(
-                {
-                    "run": desk.settings.config.run,
-                    "study": claims["study"],
-                    "worker": self.worker,
-                    "visit": visit_id,
-                    "bundle": bundle,
-                    "exp": int(now.wall.timestamp()) + _SESSION_S,
-                }
-            )
+            told = {
+                "run": desk.settings.config.run,
+                "study": claims["study"],
+                "worker": self.worker,
+                "visit": visit_id,
+                "bundle": bundle,
+                "exp": int(now.wall.timestamp()) + _SESSION_S,
+            }
+            if "submission" in claims:
+                told["submission"] = claims["submission"]
+            token = desk.settings.sessions.sign(told)
             progress = desk.pool.progress(desk.pool.visits[visit_id])
             return Welcome(session=token, worker=self.worker, visit=visit_id, progress=progress)
 
@@ -160,7 +164,10 @@ class Session:
         if not self._current(self.bundle):  # the bundle changed under an open page: between two units it may reload
             return Reply(Reload())
         found, change = self.desk.pool.next(visit, now)
-        answer = self._no(found) if isinstance(found, No) else self._assigned(found, visit, now)
+        if isinstance(found, No):
+            no = self._no(found, self.worker, visit.submission, visit)
+            return Keep(change, lambda: no, _busy(frame))
+        answer = self._assigned(found, visit, now)
         return Keep(change, lambda: answer, _busy(frame))
 
     def _assigned(self, hold: Hold, visit: Visit, now: Now) -> Assigned:
@@ -201,11 +208,11 @@ class Session:
         answer = Returned(assignment=frame.assignment)
         return Keep(change, lambda: answer, _busy(frame))
 
-    def _no(self, answer: No) -> Wait | Done:
+    def _no(self, answer: No, worker: str, submission: str | None, visit: Visit | None = None) -> Wait | Done:
         if answer.reason is None:
             # Sooner than a silent visit is over, so that who waits as told keeps its place.
             return Wait(retry_s=min(_WAIT_S, self.desk.settings.config.timeout_s / 3))
-        return Done(reason=answer.reason, completion={"message": self.desk.settings.config.completion})
+        return Done(reason=answer.reason, completion=self.desk.settings.completion(worker, submission, visit))
 
 
 def _busy(frame: FromWorker) -> Busy:

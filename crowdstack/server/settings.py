@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +13,9 @@ from jsonschema import ValidationError
 from referencing.exceptions import Unresolvable
 
 from crowdstack.errors import Refused
+from crowdstack.model import Claim, LeftReason
 from crowdstack.server.pool import Terms
+from crowdstack.server.rows import Visit
 from crowdstack.tokens import Signer, b64
 from crowdstack.wire.answers import glance, validator
 from crowdstack.wire.configs import ServerConfig
@@ -20,6 +23,9 @@ from crowdstack.wire.text import Bounds
 from crowdstack.wire.worker import Fault
 
 _SHOWN = 10  # faults told at once
+_CLAIMED = re.compile(r"[A-Za-z0-9_.@+-]{1,128}")  # an id in a page's address
+# What stands there when nobody came by it: placeholders, what scripts write for nothing, and what panels call a look.
+_NOBODY = re.compile(r".*[{}<>%$\[\]].*|preview|assignment_id_not_available|undefined|null|none", re.I | re.S)
 
 
 class Settings:
@@ -45,16 +51,42 @@ class Settings:
         return Settings(replace(config, port=port, origin=f"http://{config.host}:{port}"))
 
     def link(self, token: str, *, now: float) -> dict[str, Any] | None:
-        """The claims of a link made for this run at this address, or None for every other one."""
+        """The claims of a link made for this run at this address, or None for every other one. Worker "*": for everybody."""
         claims = self.links.check(token, now=now)
         if claims is None or claims.get("run") != self.config.run or claims.get("origin") != self.config.origin:
             return None
         named = claims.get("worker"), claims.get("study")
-        return (
-            claims
-            if all(isinstance(name, str) and 0 < len(name) <= 256 for name in named) and named[0] != "*"
-            else None
-        )
+        good = all(isinstance(name, str) and 0 < len(name) <= 256 for name in named)
+        return claims if good and (named[0] != "*" or self.config.claims is not None) else None
+
+    def visitor(self, params: Mapping[str, str], *, now: float) -> dict[str, Any] | None:
+        """Who comes with these parameters of the page's address: the claims of the link, in one for everybody filled with
+        the worker and submission that the others claim. None if anything about them is wrong."""
+        claims = self.link(params.get("t", ""), now=now)
+        named = self.config.claims
+        if claims is None or claims["worker"] != "*" or named is None:
+            return claims
+        ids = params.get(named.worker, ""), params.get(named.submission, "")
+        if not all(_CLAIMED.fullmatch(id_) and not _NOBODY.fullmatch(id_) for id_ in ids):
+            return None
+        return {**claims, "worker": ids[0], "submission": ids[1]}
+
+    def names_nobody(self, params: Mapping[str, str], *, now: float) -> bool:
+        """Whether this is a good link for everybody that a panel shows without somebody's ids in it."""
+        claims, named = self.link(params.get("t", ""), now=now), self.config.claims
+        if claims is None or claims["worker"] != "*" or named is None:
+            return False
+        return any(_NOBODY.fullmatch(params.get(name, "")) for name in (named.worker, named.submission))
+
+    def completion(self, worker: str, submission: str | None, visit: Visit | None) -> dict[str, str]:
+        """What a worker is given at the end of a visit, or instead of one."""
+        told = {"message": self.config.completion}
+        finish = self.config.finish
+        if finish is None or (visit is not None and visit.left is LeftReason.REPLACED):
+            return told  # what it is given belongs to the visit that came after
+        real = visit is not None and visit.submissions and visit.claim is not Claim.REFUTED
+        ending = finish.answered if real else finish.empty
+        return {**told, **ending.to(worker, submission or "")}
 
     def session(self, token: str, *, now: float) -> dict[str, Any] | None:
         claims = self.sessions.check(token, now=now)

@@ -12,14 +12,19 @@ from dataclasses import asdict
 
 import peewee
 
-from crowdstack.model import Arrived, Assigned, Cursor, Drained, Ended, Event, EventKind, Left, RunId, Submitted
+from crowdstack.model import Arrived, Assigned, Claim, Cursor, Drained, Ended, Event, EventKind, Left, RunId, Submitted
 from crowdstack.store.base import to_json
-from crowdstack.store.tables import utc_text
+from crowdstack.store.tables import VOIDED, utc_text
 
+# One that was thought lost with its inbox, which has it all the same, goes on; one of which the provider told first is
+# as it told, and now somebody is there.
 _ARRIVED = """
-    INSERT INTO visit (id, run, worker, study, state, submissions, arrived_at) VALUES (?, ?, ?, ?, 'active', 0, ?)
-    ON CONFLICT (id) DO UPDATE SET state = 'active', ended_at = NULL
-    WHERE state IN ('left', 'empty') AND reason IS NULL"""  # thought lost with its inbox, which has it all the same
+    INSERT INTO visit (id, run, worker, study, submission, claim, state, submissions, arrived_at, claim_told, return_asked)
+    VALUES (?, ?, ?, ?, ?, ?, 'active', 0, ?, 1, 0)
+    ON CONFLICT (id) DO UPDATE SET
+        state = CASE WHEN state IN ('paid', 'rejected') THEN state ELSE 'active' END,
+        arrived_at = COALESCE(arrived_at, excluded.arrived_at), ended_at = NULL
+    WHERE state IN ('left', 'empty') AND reason IS NULL OR arrived_at IS NULL"""
 _ASSIGNED = """
     INSERT INTO assignment (id, unit, visit, worker, state, at) VALUES (?, ?, ?, ?, 'held', ?)
     ON CONFLICT (id) DO UPDATE SET state = 'held' WHERE state = 'lost'"""
@@ -33,6 +38,7 @@ _DONE = """
     WHERE id = ? AND state IN ('open', 'assigned')"""  # an offer that was still due is not made any more
 # The visit is rejected at the provider, or being so: no answer in it can be paid any more, so none counts.
 _REJECTED = "SELECT 1 FROM intent WHERE run = ? AND key = 'reject:' || ? AND state <> 'refused'"
+_VOID = f"SELECT 1 FROM visit WHERE id = ? AND {VOIDED}"  # so the provider says
 _AGAIN = """
     UPDATE unit SET state = 'open', attempt = attempt + 1, assignment = NULL, run = NULL
     WHERE id = ? AND state IN ('open', 'assigned')"""  # the server takes it for done
@@ -73,7 +79,7 @@ class Effects:
             news = self._changed(_ASSIGNED, (body.assignment, body.unit, body.visit, body.worker, at))
             return news and (self._changed(_HELD, (body.assignment, self._run, body.unit)) or True)
         if isinstance(body, Arrived):
-            return self._arrived(body.visit, body.worker, at, study=body.study)
+            return self._arrived(body.visit, body.worker, at, study=body.study, submission=body.submission)
         if isinstance(body, Ended):
             news = self._changed(_ENDED, (event.kind.value, body.assignment))
             return news and (self._changed(_FREED, (body.unit, body.assignment)) or True)
@@ -82,11 +88,14 @@ class Effects:
         assert isinstance(body, Drained)
         return self._changed(_DRAINED, (self._run,))
 
-    def _arrived(self, visit: str, worker: str, at: str, *, study: str | None = None) -> bool:
+    def _arrived(
+        self, visit: str, worker: str, at: str, *, study: str | None = None, submission: str | None = None
+    ) -> bool:
         if visit in self._visits:
             return False
         self._visits.add(visit)
-        return self._changed(_ARRIVED, (visit, self._run, worker, study, at))
+        claim = (Claim.SIGNED if submission is None else Claim.CLAIMED).value
+        return self._changed(_ARRIVED, (visit, self._run, worker, study, submission, claim, at))
 
     def _submitted(self, event: Event, body: Submitted, at: str) -> bool:
         if self._again and self._found(_STORED, (body.assignment,)):
@@ -94,15 +103,17 @@ class Effects:
         late = body.late or event.kind is EventKind.LATE
         self._arrived(body.visit, body.worker, at)
         self._execute(_ANSWERED, (body.assignment, body.unit, body.visit, body.worker, at))
-        unpaid = body.counts and self._found(_REJECTED, (self._run, body.visit))
-        if unpaid:
+        void = self._found(_VOID, (body.visit,))
+        unpaid = void or (body.counts and self._found(_REJECTED, (self._run, body.visit)))
+        if body.counts and unpaid:
             self._execute(_AGAIN, (body.unit,))
         counts = body.counts and not unpaid and self._changed(_DONE, (body.assignment, self._run, body.unit))
+        status = "void" if void else "submitted" if counts else "surplus"
         self._execute(
             _SUBMITTED,
             (
                 self._run, body.unit, body.assignment, body.visit, body.worker,
-                self._inbox.inbox, self._inbox.epoch, event.seq, event.receipt, "submitted" if counts else "surplus",
+                self._inbox.inbox, self._inbox.epoch, event.seq, event.receipt, status,
                 at, body.duration_s, to_json(dict(body.answers)), to_json(dict(body.signals)), body.bundle,
                 late,
             ),

@@ -139,7 +139,8 @@ def forget_offers(db: peewee.Database, generation: int, *, withdraw: bool = Fals
 
 def _abandon(db: peewee.Database, run: RunId) -> None:
     """The run's inbox may be gone with its holds and open visits: units are open again, visits have ended (no event
-    says why: no reason). What an inbox still has it tells again, and that brings them back."""
+    says why: no reason). What an inbox still has it tells again, and that brings them back. What its server knew of
+    claims may be gone as well."""
     db.execute_sql(
         "UPDATE assignment SET state = 'lost' WHERE state = 'held' AND visit IN (SELECT id FROM visit WHERE run = ?)",
         (run,),
@@ -152,3 +153,4 @@ def _abandon(db: peewee.Database, run: RunId) -> None:
         "ended_at = arrived_at WHERE run = ? AND state = 'active'",
         (run,),
     )
+    db.execute_sql("UPDATE visit SET claim_told = 0 WHERE run = ? AND claim IN ('verified', 'refuted')", (run,))

@@ -16,6 +16,7 @@ from crowdstack.errors import NotFound, OverBudget
 from crowdstack.model import (
     EndedVisit,
     IntentState,
+    ListedState,
     Money,
     RunId,
     StudyKey,
@@ -28,25 +29,39 @@ from crowdstack.model import (
 from crowdstack.ports import Intent, IntentDraft
 from crowdstack.store import tables
 from crowdstack.store.base import Subject, to_json
-from crowdstack.store.tables import utc_text, utc_time
+from crowdstack.store.listing import bring_back, units_of
+from crowdstack.store.tables import in_sql, utc_text, utc_time
 from crowdstack.store.tallies import tallied
 
 _PAGE = 500
+_LEFT = "state = 'left'"
+# Who has handed in at the provider has left for good, whatever our server still thinks.
+_HANDED_IN = (
+    "listed = 'awaiting' AND claim IN ('signed', 'verified') "
+    "AND (state = 'left' OR state = 'active' AND submissions > 0)"
+)
+# Charged if somebody or time approves them: a late finisher comes back from `timed_out`.
+_CHARGEABLE = in_sql(
+    [ListedState.RESERVED, ListedState.ACTIVE, ListedState.AWAITING, ListedState.TIMED_OUT, ListedState.UNKNOWN]
+)
 _RECORDED, _DONE, _REFUSED = IntentState.RECORDED.value, IntentState.DONE.value, IntentState.REFUSED.value
 
 
 class MoneyBook(Subject):
-    def ended_visits(self, run: RunId, limit: int, *, judged: bool = False) -> list[EndedVisit]:
+    def ended_visits(
+        self, run: RunId, limit: int, *, judged: bool = False, handed_in: bool = False
+    ) -> list[EndedVisit]:
         with self._database.reading() as db:
             found = db.execute_sql(
-                "SELECT id, worker, submissions FROM visit WHERE run = ?1 AND state = 'left' AND NOT (?3 AND EXISTS "
-                "(SELECT 1 FROM submission WHERE visit = visit.id AND status = 'submitted')) ORDER BY ended_at, id LIMIT ?2",
+                f"SELECT id, worker, submissions, submission FROM visit WHERE run = ?1 AND {_HANDED_IN if handed_in else _LEFT} "
+                "AND NOT (?3 AND EXISTS (SELECT 1 FROM submission WHERE visit = visit.id AND status = 'submitted')) "
+                f"ORDER BY {'handed_in_at' if handed_in else 'ended_at'}, id LIMIT ?2",
                 (run, limit, judged),
             ).fetchall()
             statuses: dict[str, dict[SubmissionStatus, int]] = {}
             for visit, status, number in db.execute_sql(
                 "SELECT visit, status, COUNT(*) FROM json_each(?) JOIN submission ON visit = value GROUP BY visit, status",
-                (json.dumps([visit for visit, _, _ in found]),),
+                (json.dumps([visit for visit, *_ in found]),),
             ):
                 statuses.setdefault(visit, {})[SubmissionStatus(status)] = number
             return [
@@ -55,8 +70,9 @@ class MoneyBook(Subject):
                     worker=WorkerId(worker),
                     submissions=submissions,
                     statuses=statuses.get(visit, {}),
+                    submission=submission,
                 )
-                for visit, worker, submissions in found
+                for visit, worker, submissions, submission in found
             ]
 
     def exposure(self, task: TaskName, currency: str) -> Money:
@@ -165,9 +181,13 @@ def _settle(db: peewee.Database, intent: tables.Intent, now: datetime) -> None:
     if found is None:
         raise NotFound(f"no visit {body['visit']} in this store", why=f"intent {intent.key} is about it")
     state = VisitState.PAID if intent.kind == "approve" else VisitState.REJECTED
-    with tallied(db, visits=[found.id]):
+    if found.state == VisitState.PAID.value:
+        state = VisitState.PAID  # the provider told that it was charged: nothing takes that back
+    with tallied(db, units=units_of(db, [found.id]), visits=[found.id]):
         tables.Visit.update(state=state.value).where(tables.Visit.id == found.id).execute(db)
-    if state is VisitState.PAID:
+        if state is VisitState.PAID:
+            bring_back(db, [found.id])
+    if intent.kind == "approve":
         amount = Money.parse(body["amount"])
         tables.Payment.insert(
             run=found.run_id, visit=found.id, purpose="reward", study=body["study"],
@@ -185,7 +205,8 @@ def _paid(db: peewee.Database, task: str, currency: str) -> Money:
 
 def _exposure(db: peewee.Database, task: str, currency: str) -> Money:
     """Paid, and per study its unpaid places at the greatest price it was ever listed for. A closed study owes only for
-    visits that are still to be settled."""
+    visits that are still to be settled; where the provider tells of them, for those that it may still charge, once it
+    was asked after the end (somebody may have taken a place just before)."""
     owed = 0
     for run, study, places, minor in db.execute_sql(
         "SELECT intent.run, study, MAX(places), MAX(minor) FROM intent JOIN run ON run.id = intent.run "
@@ -196,11 +217,19 @@ def _exposure(db: peewee.Database, task: str, currency: str) -> Money:
             "SELECT COUNT(*) FROM payment WHERE study = ? AND purpose = 'reward'", (study,)
         ).fetchone()
         unpaid = max(0, places - charged)
-        closed = db.execute_sql(
-            "SELECT 1 FROM intent WHERE study = ? AND kind = 'close' AND state = ?", (study, _DONE)
+        closed, listed_at = db.execute_sql(
+            "SELECT (SELECT MIN(finished_at) FROM intent WHERE study = ?1 AND kind = 'close' AND state = ?2), "
+            "       (SELECT at FROM listing WHERE study = ?1)",
+            (study, _DONE),
         ).fetchone()
-        if closed:
+        if closed is not None and listed_at is None:
             (unsettled,) = db.execute_sql("SELECT active + left FROM run WHERE id = ?", (run,)).fetchone()
             unpaid = min(unpaid, unsettled)
+        elif closed is not None and listed_at >= closed:
+            (chargeable,) = db.execute_sql(
+                f"SELECT COUNT(*) FROM visit WHERE run = ? AND study = ? AND listed IN {_CHARGEABLE} AND state <> 'paid'",
+                (run, study),
+            ).fetchone()
+            unpaid = min(unpaid, chargeable)
         owed += unpaid * minor
     return _paid(db, task, currency) + Money(owed, currency)

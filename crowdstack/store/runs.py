@@ -34,7 +34,7 @@ from crowdstack.store.database import many
 from crowdstack.store.events import forget_offers
 from crowdstack.store.layout import lay_out
 from crowdstack.store.tables import utc_text
-from crowdstack.store.tallies import tallied, tally_anew
+from crowdstack.store.tallies import UNCOUNTED, tallied, tally_anew
 
 
 class Runs(Subject):
@@ -237,6 +237,7 @@ def _unit_counts(db: peewee.Database, run: tables.Run) -> UnitCounts:
         excluded=row.excluded,
         rejected=row.rejected,
         surplus=row.surplus,
+        void=row.void,
     )
 
 
@@ -257,27 +258,38 @@ def _recount(db: peewee.Database, run: tables.Run) -> UnitCounts:
         (run.generation_id, run.number),
     ).fetchone()
     units.pop(UnitState.DROPPED.value, None)
-    judged = {name: submissions.get(name, 0) for name in ("excluded", "rejected", "surplus")}
-    return UnitCounts(total=sum(units.values()), before=before, stuck=_stuck(db, run.generation_id), **units, **judged)
+    uncounted = {status.value: submissions.get(status.value, 0) for status in UNCOUNTED}
+    return UnitCounts(
+        total=sum(units.values()), before=before, stuck=_stuck(db, run.generation_id), **units, **uncounted
+    )
 
 
 def _stuck(db: peewee.Database, generation: int) -> int:
-    """Open units whose named worker has answered them, without being accepted."""
+    """Open units whose named worker has answered them, without being accepted (and who was that worker)."""
     (units,) = db.execute_sql(
         "SELECT COUNT(*) FROM unit INDEXED BY unit_generation_named_again "
         "WHERE generation = ? AND attempt > 1 AND offered_to IS NOT NULL AND state = 'open' "
-        "AND EXISTS (SELECT 1 FROM submission WHERE unit = unit.id AND worker = offered_to)",
+        "AND EXISTS (SELECT 1 FROM submission JOIN visit ON visit.id = submission.visit "
+        "            WHERE unit = unit.id AND submission.worker = offered_to AND claim <> 'refuted')",
         (generation,),
     ).fetchone()
     return int(units)
 
 
 def _visit_counts(run: tables.Run) -> VisitCounts:
-    return VisitCounts(active=run.active, left=run.left, paid=run.paid, rejected=run.rejected, empty=run.empty)
+    return VisitCounts(
+        active=run.active,
+        left=run.left,
+        paid=run.paid,
+        rejected=run.rejected,
+        empty=run.empty,
+        listed=run.listed,
+        unverified=run.unverified,
+    )
 
 
 def _item_offers(db: peewee.Database, generation: int, units: Sequence[UnitOffer]) -> list[ItemOffer]:
-    """The data of the units' items, and who has answered them already."""
+    """The data of the units' items, and who has answered them already. Answers under a name that was made up bar nobody."""
     wanted = json.dumps(list(dict.fromkeys(unit.item for unit in units)))
     data = db.execute_sql(
         "SELECT item, data FROM item WHERE generation = ?2 AND item IN (SELECT value FROM json_each(?1))",
@@ -285,8 +297,9 @@ def _item_offers(db: peewee.Database, generation: int, units: Sequence[UnitOffer
     ).fetchall()
     done_by: dict[str, list[WorkerId]] = {}
     for item, worker in db.execute_sql(
-        "SELECT DISTINCT item, worker FROM unit JOIN submission ON submission.unit = unit.id "
-        "WHERE generation = ?2 AND item IN (SELECT value FROM json_each(?1)) ORDER BY worker",
+        "SELECT DISTINCT item, submission.worker FROM unit JOIN submission ON submission.unit = unit.id "
+        "JOIN visit ON visit.id = submission.visit WHERE generation = ?2 AND item IN (SELECT value FROM json_each(?1)) "
+        "AND claim <> 'refuted' ORDER BY submission.worker",
         (wanted, generation),
     ):
         done_by.setdefault(item, []).append(WorkerId(worker))

@@ -9,13 +9,25 @@ Who changes units, submissions or visits keeps the tallies (`generation.open`, `
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timezone
+from enum import Enum
 
 import peewee
 
-from crowdstack.model import UnitState
+from crowdstack.model import Claim, ListedState, UnitState
 
 DONE = (UnitState.SUBMITTED, UnitState.APPROVED)
+
+
+def in_sql(words: Iterable[Enum]) -> str:
+    """As SQL's IN takes them: `('returned', 'timed_out')`."""
+    return f"({', '.join(repr(word.value) for word in words)})"
+
+
+_GONE = in_sql(state for state in ListedState if state.gone)
+# True of a visit nobody will be paid for, as its provider tells: its submissions are void (a NULL is not IN anything).
+VOIDED = f"(visit.state <> 'paid' AND (visit.claim = 'refuted' OR COALESCE(visit.listed, '') IN {_GONE}))"
 
 
 def utc_text(at: datetime) -> str:
@@ -55,6 +67,7 @@ class Generation(Table):
     excluded = peewee.IntegerField(default=0)
     rejected = peewee.IntegerField(default=0)
     surplus = peewee.IntegerField(default=0)
+    void = peewee.IntegerField(default=0)
     attempts = peewee.IntegerField(default=0)  # offers there should be
     offered = peewee.IntegerField(default=0)  # offers the server has confirmed, less withdrawals it has not
     revision = peewee.IntegerField(default=0)  # +1 whenever items or units were changed by `open_run`
@@ -79,6 +92,8 @@ class Run(Table):
     paid = peewee.IntegerField(default=0)
     rejected = peewee.IntegerField(default=0)
     empty = peewee.IntegerField(default=0)
+    listed = peewee.IntegerField(default=0)
+    unverified = peewee.IntegerField(default=0)
 
     class Meta:
         indexes = ((("task", "number"), True),)
@@ -114,15 +129,25 @@ class Unit(Table):
 
 
 class Visit(Table):
+    """A visit as the server told of it, as its provider tells of it, or both: whichever was heard first made the row."""
+
     id = peewee.TextField(primary_key=True)
     run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False, index=False)
     worker = peewee.TextField()
     study = peewee.TextField(null=True)  # None: only its answers were heard of (the inbox had lost its beginning)
     state = peewee.TextField()
     submissions = peewee.IntegerField(default=0)
-    arrived_at = peewee.TextField()
+    arrived_at = peewee.TextField(null=True)  # None: nobody came with it
     ended_at = peewee.TextField(null=True)
     reason = peewee.TextField(null=True)  # None: it has not ended, or with its inbox
+    claim = peewee.TextField(default=Claim.SIGNED.value)
+    claim_told = peewee.BooleanField(default=True)  # the server knows that it was verified or refuted
+    submission = peewee.TextField(null=True)  # the provider's id of it
+    listed = peewee.TextField(null=True)  # how it stands at the provider; the rest is what was told with that
+    code = peewee.TextField(null=True)
+    started_at = peewee.TextField(null=True)
+    handed_in_at = peewee.TextField(null=True)
+    return_asked = peewee.BooleanField(default=False)
 
     class Meta:
         indexes = ((("run", "state", "ended_at"), False),)
@@ -205,6 +230,24 @@ class Payment(Table):
         indexes = ((("visit", "purpose"), True),)
 
 
+class Listing(Table):
+    """Studies whose provider tells of their visits, and when it was asked last."""
+
+    study = peewee.TextField(primary_key=True)
+    at = peewee.TextField()
+
+
+class Memory(Table):
+    """What an adapter noted."""
+
+    run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False, index=False)
+    name = peewee.TextField()
+    value = peewee.TextField()
+
+    class Meta:
+        primary_key = peewee.CompositeKey("run", "name")
+
+
 class Cursor(Table):
     run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False, primary_key=True)
     inbox = peewee.TextField()
@@ -226,15 +269,17 @@ class Quarantine(Table):
 
 TABLES: tuple[type[Table], ...] = (
     Identity, Task, Generation, Run, Item, Unit, Visit, Assignment, Submission,
-    Verdict, Intent, Payment, Cursor, Quarantine,
+    Verdict, Intent, Payment, Listing, Memory, Cursor, Quarantine,
 )  # fmt: skip
 
 
-_DUE = [  # small: they hold only what waits for the server
+_PARTIAL = [  # small: they hold only what waits for the server, or nothing where no provider tells of visits
     "CREATE INDEX unit_generation_offer_due ON unit (generation) WHERE offered < attempt AND state <> 'dropped'",
     "CREATE INDEX unit_generation_withdraw ON unit (generation) WHERE withdraw = 1",
     "CREATE INDEX unit_generation_named_again ON unit (generation) "
     "WHERE attempt > 1 AND offered_to IS NOT NULL AND state = 'open'",
+    "CREATE INDEX visit_run_claim_untold ON visit (run) WHERE claim_told = 0 AND arrived_at IS NOT NULL",
+    "CREATE INDEX visit_run_listed ON visit (run, listed, handed_in_at) WHERE listed IS NOT NULL",
 ]
 
 
@@ -245,4 +290,4 @@ def create_statements(db: peewee.Database) -> list[str]:
         schema = peewee.SchemaManager(table, db)
         made.append(schema._create_table(safe=False).query()[0])
         made += [index.query()[0] for index in schema._create_indexes(safe=False)]
-    return made + _DUE
+    return made + _PARTIAL

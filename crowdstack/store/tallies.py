@@ -16,6 +16,13 @@ import peewee
 from crowdstack.model import SubmissionStatus, UnitState, VisitState
 from crowdstack.store.tables import DONE
 
+UNCOUNTED = (
+    SubmissionStatus.EXCLUDED,
+    SubmissionStatus.REJECTED,
+    SubmissionStatus.SURPLUS,
+    SubmissionStatus.VOID,
+)  # those that count for no unit
+
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
@@ -43,14 +50,22 @@ _TALLIES = (
         "unit.generation",
         {
             status.value: f"status = '{status.value}'"
-            for status in (SubmissionStatus.EXCLUDED, SubmissionStatus.REJECTED, SubmissionStatus.SURPLUS)
+            for status in UNCOUNTED
         },
         "{units} CROSS JOIN submission ON submission.unit = unit.id",
     ),
     _Tally(
         "run", "unit.run", {"done": " OR ".join(f"unit.state = '{state.value}'" for state in DONE)}, "{units}"
     ),
-    _Tally("run", "visit.run", {state.value: f"visit.state = '{state.value}'" for state in VisitState}, "{visits}"),
+    _Tally(
+        "run",
+        "visit.run",
+        {
+            **{state.value: f"visit.state = '{state.value}'" for state in VisitState},
+            "unverified": "visit.claim = 'claimed'",
+        },
+        "{visits}",
+    ),
 )  # fmt: skip
 _NAMED = {
     "units": "json_each(:units) CROSS JOIN unit ON unit.id = value",

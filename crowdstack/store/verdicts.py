@@ -1,7 +1,8 @@
 """Units and submissions as people read them, and the verdicts they give.
 
 A unit counts one submission. Approved, it stays done; excluded or rejected, the unit is offered again. Answers that come
-to be approved when somebody else has done the unit meanwhile become `surplus`: paid, not counted.
+to be approved when somebody else has done the unit meanwhile become `surplus`: paid, not counted. What is `void` no
+verdict makes good: its visit is not paid.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import peewee
 
 from crowdstack.errors import NotFound, Refused, StateMismatch
 from crowdstack.model import (
+    Claim,
+    ListedState,
     RunId,
     SubmissionStatus,
     TaskName,
@@ -27,7 +30,7 @@ from crowdstack.model import (
 from crowdstack.ports import SubmissionRow, UnitRow
 from crowdstack.store import tables
 from crowdstack.store.base import Subject
-from crowdstack.store.tables import DONE, utc_text, utc_time
+from crowdstack.store.tables import DONE, VOIDED, utc_text, utc_time
 from crowdstack.store.tallies import tallied
 
 _PAGE = 500
@@ -125,6 +128,13 @@ def _give(db: peewee.Database, row: tables.Submission, verdict: Verdict, reason:
 def _check_settled(db: peewee.Database, row: tables.Submission, verdict: Verdict) -> None:
     """Money that has moved, or is moving, is not called back by a verdict."""
     visit = tables.Visit.select().where(tables.Visit.id == row.visit_id).get(db)
+    void = db.execute_sql(f"SELECT 1 FROM visit WHERE id = ? AND {VOIDED}", (visit.id,)).fetchone() is not None
+    if void and verdict is Verdict.APPROVE:
+        raise Refused(
+            f"submission {row.id} cannot be approved",
+            why=_why_void(visit),
+            hint="its unit is offered again; should the provider bring the visit back, its answers come back as well",
+        )
     sent = {
         key.partition(":")[0]
         for (key,) in db.execute_sql(
@@ -138,12 +148,23 @@ def _check_settled(db: peewee.Database, row: tables.Submission, verdict: Verdict
             why="its visit is paid, or being paid",
             hint="`exclude` it: it stays paid, does not count, and its unit is offered again",
         )
-    if verdict is not Verdict.REJECT and (visit.state == VisitState.REJECTED.value or "reject" in sent):
+    if not void and verdict is not Verdict.REJECT and (visit.state == VisitState.REJECTED.value or "reject" in sent):
         raise Refused(
             f"submission {row.id} can no longer be paid",
             why="its visit was rejected at the provider",
             hint="pay the worker there if that was a mistake",
         )
+
+
+def _why_void(visit: tables.Visit) -> str:
+    if visit.claim == Claim.REFUTED.value:
+        return "the provider does not know its visit: the ids in the page's address were made up"
+    return {
+        ListedState.RETURNED: "the worker returned its visit at the provider",
+        ListedState.TIMED_OUT: "its visit timed out at the provider",
+        ListedState.SCREENED_OUT: "its visit was screened out at the provider",
+        ListedState.REJECTED: "its visit was rejected at the provider",
+    }[ListedState(visit.listed)]
 
 
 def _move_unit(db: peewee.Database, row: tables.Submission, verdict: Verdict) -> SubmissionStatus:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from crowdstack.tokens import Secret, b64, unb64
 
@@ -39,6 +41,78 @@ class BundleFile:
     type: str  # media type, with charset for text
 
 
+_PARAMETER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_TAKEN = ("t", "preview", "review")  # parameters of the page's address that mean something else
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?")
+_URL = re.compile(r"[!#-;=?-\[\]_a-z{}~]{1,2000}")  # what a browser reads as it stands: no blank, quote, backslash
+_FILLED = re.compile(r"\{(worker|submission)\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """The parameters of the page's address that say who came: the worker, and what the provider calls this visit."""
+
+    worker: str  # a parameter's name, like "PROLIFIC_PID"
+    submission: str  # like "SESSION_ID"; the same name where the provider has one id only
+
+    def __post_init__(self) -> None:
+        for name in (self.worker, self.submission):
+            if not isinstance(name, str) or not _PARAMETER.fullmatch(name) or name in _TAKEN:
+                raise ValueError(f"claims: {name!r} cannot be the name of a parameter that says who came")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What a worker is given at the end: a code to hand in, an address to go to; "" for none.
+
+    Behind the `?` of the address, `{worker}` and `{submission}` stand for who came.
+    """
+
+    code: str = ""
+    url: str = ""
+
+    def to(self, worker: str, submission: str) -> dict[str, str]:
+        """The same for one visit; what is not there is left out."""
+        who = {"worker": worker, "submission": submission}
+        url = _FILLED.sub(lambda found: quote(who[found[1]], safe=""), self.url)
+        return {name: text for name, text in (("code", self.code), ("url", url)) if text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """How visits end. Addresses are https and at one of `hosts`, so that no page is ever sent elsewhere (threats W10)."""
+
+    answered: Ending = Ending()  # for a visit with answers
+    empty: Ending = Ending()  # for one without, and for one that the provider does not know
+    hosts: tuple[str, ...] = ()  # "app.prolific.com", with a port if it is not 443
+
+    def __post_init__(self) -> None:
+        for host in self.hosts:
+            if not isinstance(host, str) or not _HOST.fullmatch(host):
+                raise ValueError(f"finish: {host!r} is not a host's name")
+        for ending in (self.answered, self.empty):
+            if not isinstance(ending.code, str) or len(ending.code) > 128 or not (ending.code or "-").isprintable():
+                raise ValueError("finish: a code is one line of at most 128 characters")
+            if ending.url and not (isinstance(ending.url, str) and self._leads_home(ending.url)):
+                where = " or ".join(self.hosts) or "any of no hosts"
+                raise ValueError(f"finish: {ending.url!r} is not an https address at {where}")
+
+    def _leads_home(self, url: str) -> bool:
+        parts = urlsplit(url) if _URL.fullmatch(url) else None
+        before, _, after = url.partition("?")
+        filled = "{" in before or "}" in before or re.search(r"[{}]", _FILLED.sub("", after))
+        return parts is not None and parts.scheme == "https" and parts.netloc in self.hosts and not filled
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Finish:
+        """From JSON. ValueError or TypeError when it is not one."""
+        endings = {name: Ending(**told) for name, told in data.items() if name != "hosts"}
+        hosts = data.get("hosts", ())
+        if isinstance(hosts, str):
+            raise TypeError("finish: hosts is a list")
+        return cls(**endings, hosts=tuple(hosts))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """Everything the task server goes by. Worker-visible settings come from the spec; keys are this run's derived ones."""
@@ -59,6 +133,8 @@ class ServerConfig:
     max_units: int | None  # per worker
     sample: Mapping[str, Any] | None
     completion: str  # what a worker reads at the end
+    claims: Claims | None = None  # links for everybody are good only with them
+    finish: Finish | None = None
     frame_ancestors: tuple[str, ...] = ()
     limits: Limits = Limits()
 
@@ -72,6 +148,8 @@ class ServerConfig:
         data = json.loads(raw)
         data["keys"] = {name: Secret(unb64(text)) for name, text in data["keys"].items()}
         data["files"] = {url: BundleFile(**file) for url, file in data["files"].items()}
+        data["claims"] = data["claims"] and Claims(**data["claims"])
+        data["finish"] = data["finish"] and Finish.of(data["finish"])
         data["frame_ancestors"] = tuple(data["frame_ancestors"])
         data["limits"] = Limits(**data["limits"])
         return cls(**data)

@@ -6,7 +6,8 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
 from crowdstack.model import Arrived, Assigned, Drained, Ended, Event, EventBody, EventKind, Left, LeftReason, Submitted
 from crowdstack.wire.frames import Frames, Id, Payload
@@ -105,6 +106,22 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimPut:
+    """The provider's word on who came in a visit. `claim`: verified or refuted."""
+
+    visit: Id
+    claim: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """Visits that are real, and visits that are not. A repeat changes nothing."""
+
+    id: Id
+    put: tuple[ClaimPut, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
     """Give out nothing more; `now` ends all holds."""
 
@@ -119,7 +136,7 @@ class Renew:
     id: Id
 
 
-FromClient = Auth | Resume | NewEpoch | Ack | Release | Units | Workers | Open | Drain | Renew
+FromClient = Auth | Resume | NewEpoch | Ack | Release | Units | Workers | Open | Claims | Drain | Renew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +232,7 @@ FROM_CLIENT: Frames[FromClient] = Frames(
         "units": Units,
         "workers": Workers,
         "open": Open,
+        "claims": Claims,
         "drain": Drain,
         "renew": Renew,
     }
@@ -272,7 +290,7 @@ def parse_event(seq: int, text: str) -> Event:
             data["reason"] = LeftReason(data["reason"])
         cls = _BODIES[kind]
         for name, wanted in _BASIC[cls].items():
-            if not isinstance(data[name], wanted):
+            if not isinstance(data.get(name), wanted):
                 raise FrameError(f"event {seq}: `{name}` is not what it should be")
         return Event(seq=seq, at=at, kind=kind, body=cls(**data), receipt=receipt)
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
@@ -291,6 +309,8 @@ def _time(text: str) -> datetime:
 
 
 def _basic(hint: Any) -> type | tuple[type, ...]:
+    if isinstance(hint, UnionType):
+        return tuple(_basic(each) for each in get_args(hint))  # type: ignore[misc]
     plain = getattr(hint, "__supertype__", hint)  # NewType
     if plain is float:
         return (int, float)

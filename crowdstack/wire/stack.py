@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from crowdstack.wire.configs import BundleFile
+from crowdstack.wire.configs import BundleFile, Claims, Finish
 
 CONFIG_KEY = "crowdstack:deployment"
 SPEC = "spec"  # of the same configuration: a spec's file instead, for whoever runs `pulumi up` by hand
@@ -31,6 +31,8 @@ class StackInputs:
     max_units: int | None
     sample: Mapping[str, Any] | None
     completion: str
+    claims: Claims | None = None
+    finish: Finish | None = None
     host: str = "127.0.0.1"
     port: int | None = None  # None: any free one, and the same again later
     public_url: str | None = None
@@ -44,5 +46,7 @@ class StackInputs:
     def from_json(cls, text: str) -> StackInputs:
         data = json.loads(text)
         data["files"] = {url: BundleFile(**file) for url, file in data["files"].items()}
+        data["claims"] = data["claims"] and Claims(**data["claims"])
+        data["finish"] = data["finish"] and Finish.of(data["finish"])
         data["frame_ancestors"] = tuple(data["frame_ancestors"])
         return cls(**data)

@@ -39,6 +39,7 @@ from crowdstack.model import (
     VisitCounts,
     VisitId,
     WorkerId,
+    visit_of,
 )
 from crowdstack.ports import Batch, IntentDraft, Store, SubmissionRow, Unreadable
 
@@ -100,9 +101,11 @@ class Inbox:
         assert have is not None
         return self.store.keep(self.run.id, self.batch(have.seq, again=again))
 
-    def arrive(self, worker: str) -> VisitId:
-        visit = VisitId(f"visit-of-{worker}-{self.seq}")
-        self.say(EventKind.ARRIVED, Arrived(visit=visit, worker=WorkerId(worker), study=StudyKey(self.run.id)))
+    def arrive(self, worker: str, submission: str | None = None) -> VisitId:
+        """By a signed link, or saying that the provider knows this visit as `submission`."""
+        name, study = WorkerId(worker), StudyKey(self.run.id)
+        visit = VisitId(f"visit-of-{worker}-{self.seq}") if submission is None else visit_of(study, name, submission)
+        self.say(EventKind.ARRIVED, Arrived(visit=visit, worker=name, study=study, submission=submission))
         return visit
 
     def hold(self, unit: UnitId, worker: str, visit: VisitId | None = None) -> Assigned:

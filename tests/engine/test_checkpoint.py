@@ -16,7 +16,8 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from crowdstack.engine.embedded.checkpoint import Checkpoint, Resource, State
+from crowdstack.engine.embedded.checkpoint import Checkpoint
+from crowdstack.engine.embedded.state import Resource, State
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.values import SecretValue
 from crowdstack.errors import Refused, StateMismatch, StepFailed

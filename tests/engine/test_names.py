@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crowdstack.engine.embedded.names import STACK_TYPE, Alias, Names, below
+from crowdstack.engine.embedded.names import Alias, Names, below
+from crowdstack.engine.urns import STACK_TYPE
 
 NAMES = Names("paint", "shop")
 STACK = NAMES.urn(STACK_TYPE, "paint-shop")

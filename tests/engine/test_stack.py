@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from crowdstack.errors import StepFailed
 from crowdstack.folder import Folder, private_folder
 from crowdstack.process import ProcessId
 from crowdstack.server.server import serve
+from crowdstack.wire.configs import Claims, Ending, Finish, ServerConfig
 from tests.engine.runs import PAGE, Site, servers
 from tests.engine.world import told
 
@@ -88,6 +90,20 @@ def test_settings_and_files_change_in_place(site: Site) -> None:
     assert servers(site) == before
     assert b"beasts" in page(site)
     assert done.outputs["keys"] == keys
+
+
+def test_who_comes_and_what_they_are_given_at_the_end_change_in_place(site: Site) -> None:
+    claims = Claims(worker="PROLIFIC_PID", submission="SESSION_ID")
+    url = "https://app.prolific.com/submissions/complete?cc=C1"
+    finish = Finish(answered=Ending(code="C1", url=url), empty=Ending(code="C0"), hosts=("app.prolific.com",))
+    site.up(claims=claims)
+    before = site.process_json()
+    assert told(site.up(claims=claims, finish=finish)) == ["update birds-server finish"]
+    assert told(site.up(claims=claims, finish=finish)) == []
+    assert told(site.up(claims=claims, finish=replace(finish, empty=Ending()))) == ["update birds-server finish"]
+    config = ServerConfig.from_bytes(site.run.server_config.read_bytes())
+    assert (config.claims, config.finish) == (claims, replace(finish, empty=Ending()))
+    assert site.process_json() == before
 
 
 def test_another_port_is_another_server_of_the_same_run(site: Site) -> None:

@@ -25,6 +25,17 @@ class TestMockProvider(ProviderContract):
         port: Provider = provider
         assert port.fetch_study(KEY) is None
 
+    def test_a_worker_who_comes_twice_is_paid_twice(self, provider: MockProvider) -> None:
+        self.open(provider)
+        self.approve(provider, 1, ANN)
+        self.approve(provider, 2, ANN)
+        assert provider.spent() == provider.gross(REWARD) * 2
+
+    def test_a_rejection_frees_its_place(self, provider: MockProvider) -> None:
+        self.open(provider, places=1)
+        provider.reject(KEY, visit(1), ANN, "empty")
+        self.approve(provider, 2, BOB)
+
     def test_a_dry_wallet_pays_nobody(self, tmp_path: Path) -> None:
         poor = MockProvider(tmp_path / "poor.db", wallet=lambda: Money(99, "USD"))
         poor.open_study(KEY, places=5, reward=REWARD, title="Birds")

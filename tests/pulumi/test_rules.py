@@ -7,10 +7,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from crowdstack import process
@@ -18,6 +20,7 @@ from crowdstack.engine.automation import state as states
 from crowdstack.engine.automation.engine import Place
 from crowdstack.engine.automation.events import Story
 from crowdstack.engine.automation.faults import Owner, error_of
+from crowdstack.engine.automation.inline import connected
 from crowdstack.engine.automation.outputs import FRESH_S, Outputs
 from crowdstack.engine.chosen import Choice, ChosenEngine
 from crowdstack.engine.plugin import Plugin
@@ -295,3 +298,26 @@ def test_a_step_of_both_engines_reads_the_same(tmp_path: Path) -> None:
     story = Story(lambda _: None)
     story.hear(event("resOutputsEvent", "create", "first"))
     assert story.steps == [made[-1]]
+
+
+# ---------------------------------------------------------------------------------------------------- the program's connection
+
+
+def test_a_port_that_was_refused_is_not_refused_to_the_cli_that_has_it_now() -> None:
+    def call(channel: grpc.Channel) -> None:
+        channel.unary_unary("/any/Call")(b"", timeout=10)
+
+    handler = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+    server = grpc.server(ThreadPoolExecutor(max_workers=1))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("any", {"Call": handler}),))
+    with socket.socket() as kept:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{kept.getsockname()[1]}"
+        with connected(address) as dead, connected(address) as living:
+            with pytest.raises(grpc.RpcError):
+                call(dead)
+            server.add_insecure_port(address)
+            server.start()
+            call(living)
+    server.stop(grace=None).wait()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from crowdstack.engine import state_file
-from crowdstack.engine.automation.state import outputs
 from crowdstack.engine.chosen import ChosenEngine
+from crowdstack.engine.deployments import outputs
 from crowdstack.engine.passphrase import Passphrase
 from crowdstack.engine.stack_state import StackState
 from crowdstack.engine.types import crowdstack_plugin

@@ -89,6 +89,13 @@ HOSTILE = [
     {"limits": {"command": 1}},
     {"frameAncestors": ["https://a.example; script-src *"]},
     {"answers": "not JSON"},
+    {"claims": {"worker": "t", "submission": "s"}},
+    {"claims": {"worker": "w"}},
+    {"claims": ["w", "s"]},
+    {"finish": {"answered": {"url": "https://evil.example/"}, "hosts": ["app.prolific.com"]}},
+    {"finish": {"answered": {"url": "http://app.prolific.com/"}, "hosts": ["app.prolific.com"]}},
+    {"finish": {"empty": {"url": "javascript:alert(1)"}, "hosts": [""]}},
+    {"finish": {"answered": {"path": "/etc/passwd"}}},
     {"keys": {}},
 ]
 

@@ -13,18 +13,47 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
 from tornado.websocket import WebSocketClosedError, websocket_connect
 
-from crowdstack.errors import Refused
-from crowdstack.model import ItemOffer, StudyState, UnitOffer
+from crowdstack.errors import Busy, Refused
+from crowdstack.model import (
+    Claim,
+    EventKind,
+    ItemId,
+    ItemOffer,
+    StudyKey,
+    StudyState,
+    UnitId,
+    UnitOffer,
+    UnitState,
+    VisitId,
+    WorkerId,
+    visit_of,
+)
 from crowdstack.server.server import TaskServer
 from crowdstack.server.settings import Settings
 from crowdstack.tokens import Signer, b64, derive
 from crowdstack.wire import worker as frames
-from tests.server.world import ROOT, RUN, STUDY, Page, a_server, blob, config, control, link, nonce, unit_id
+from crowdstack.wire.configs import Claims
+from tests.server.world import (
+    ROOT,
+    RUN,
+    STUDY,
+    Page,
+    a_server,
+    blob,
+    config,
+    control,
+    link,
+    nonce,
+    offer,
+    told,
+    unit_id,
+)
 
 Story = Callable[[TaskServer], Awaitable[None]]
 
@@ -84,6 +113,213 @@ def test_each_bit_of_a_link_matters(tmp_path: Path) -> None:
         assert server.inbox.seq == seq
 
     play(tmp_path, story)
+
+
+CLAIMS = Claims(worker="PROLIFIC_PID", submission="SESSION_ID")
+
+
+def params(server: TaskServer, worker: str = "5e9a", submission: str = "60b", /, **changes: str) -> dict[str, str]:
+    return {"t": link(server.origin, "*"), "PROLIFIC_PID": worker, "SESSION_ID": submission, **changes}
+
+
+async def comes(server: TaskServer, with_: dict[str, str]) -> tuple[Page, frames.ToWorker]:
+    page = await Page.open(server.origin)
+    return page, await page.ask(frames.Hello(protocol=1, bundle="", params=with_))
+
+
+def test_each_bit_of_a_link_for_everybody_matters_and_so_do_the_ids_beside_it(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        good = params(server)
+        assert server.settings.visitor(good, now=0) is not None
+        token = good["t"]
+        wrong = [
+            {**good, "t": token[:at] + chr(ord(char) ^ (1 << bit)) + token[at + 1 :]}
+            for at, char in enumerate(token)
+            for bit in range(8)
+        ]
+        wrong += [
+            {**good, "t": link(server.origin, "*", **claim)}
+            for claim in ({"run": "other-1"}, {"origin": "http://elsewhere"}, {"exp": 1}, {"study": ""}, {"worker": ""})
+        ]
+        wrong += [{name: good[name] for name in good if name != left_out} for left_out in good]
+        for id_ in (
+            "",
+            " ",
+            "a b",
+            "a\n",
+            "\x00",
+            "ä",
+            "a/b",
+            "../x",
+            "a&b",
+            "x" * 129,
+            "<b>",
+            "\u202e",
+            "\ud800",
+            "*",
+        ):
+            wrong += [params(server, id_, "60b"), params(server, "5e9a", id_)]
+        seq = server.inbox.seq
+        for each in wrong:
+            assert server.settings.visitor(each, now=2) is None, each
+        pages = []
+        for each in (wrong[0], wrong[9], params(server, "a b"), params(server, "5e9a", ""), {"t": token}):
+            answer = await fetch(server, "/?" + urlencode(each))
+            assert answer.code == 403
+            pages.append(answer.body)
+            page, refused = await comes(server, each)
+            assert isinstance(refused, frames.Error)
+            assert refused.code == "forbidden"
+            assert await page.closed() == frames.LINK_REFUSED
+            page.close()
+        assert len(set(pages)) == 1
+        assert server.inbox.seq == seq
+        assert (await fetch(server, "/?" + urlencode(good))).code == 200
+        for odd in ("A.b_c-d@e+f", "x" * 128):
+            page, welcome = await comes(server, params(server, odd, odd))
+            assert isinstance(welcome, frames.Welcome)
+            page.close()
+
+    play(tmp_path, story, claims=CLAIMS)
+
+
+@pytest.mark.parametrize(
+    "id_", ["{{%PROLIFIC_PID%}}", "${id}", "[ID]", "PREVIEW", "undefined", "ASSIGNMENT_ID_NOT_AVAILABLE"]
+)
+def test_a_link_that_a_panel_shows_without_ids_says_so_and_leads_to_the_preview(tmp_path: Path, id_: str) -> None:
+    async def story(server: TaskServer) -> None:
+        seq = server.inbox.seq
+        for unfilled in (params(server, id_), params(server, "5e9a", id_)):
+            answer = await fetch(server, "/?" + urlencode(unfilled))
+            assert answer.code == 403
+            assert b"without anybody's ids" in answer.body
+            assert b"/?preview" in answer.body
+            page, refused = await comes(server, unfilled)
+            assert isinstance(refused, frames.Error)
+            page.close()
+        forged = await fetch(server, "/?" + urlencode(params(server, id_, t=params(server)["t"][:-1] + "!")))
+        assert b"without anybody's ids" not in forged.body, "only who has the link is told more"
+        assert server.inbox.seq == seq
+
+    play(tmp_path, story, claims=CLAIMS)
+
+
+async def work(server: TaskServer, worker: str, label: str, submission: str = "60b") -> int:
+    """Do all there is, as this one; how many units that was."""
+    page, welcome = await comes(server, params(server, worker, submission))
+    assert isinstance(welcome, frames.Welcome), welcome
+    for done in itertools.count():
+        given = await page.next()
+        if not isinstance(given, frames.Assigned):
+            page.close()
+            return done
+        assert isinstance(await page.submit(given.assignment, {"label": label}), frames.Accepted)
+    raise AssertionError
+
+
+def test_forged_prolific_ids_take_no_unit_for_good(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        pool = server.desk.pool
+        async with control(server) as client:
+            await offer(client, [f"i{n}" for n in range(100)], places=100)
+            forged, told_to_wait, answered = [], 0, set()
+            for n in range(500):
+                page, answer = await comes(server, params(server, f"forged{n}"))
+                if isinstance(answer, frames.Wait):
+                    told_to_wait += 1
+                else:
+                    assert isinstance(answer, frames.Welcome)
+                    forged.append(VisitId(answer.visit))
+                    given = await page.next()
+                    if isinstance(given, frames.Assigned) and n % 2:
+                        assert isinstance(await page.submit(given.assignment, {"label": "no"}), frames.Accepted)
+                        answered.add(given.unit)
+                page.close()
+            assert (len(forged), told_to_wait) == (125, 375)
+            assert len(answered) == 50
+            assert not any(unit.state is UnitState.OPEN for unit in pool.units.values()), "for now they have them all"
+
+            await client.settle_claims([(visit, Claim.REFUTED) for visit in forged])
+            items = {unit.id: unit.item.id for unit in pool.units.values()}
+            again = [UnitOffer(unit=UnitId(unit), item=ItemId(items[unit]), attempt=2) for unit in answered]
+            await client.offer([], again)
+            assert all(unit.state is UnitState.OPEN for unit in pool.units.values())
+            assert (pool.studies[STUDY].taken, pool.holds) == (0, {})
+
+            assert await work(server, "real", "yes") == 100
+            events = await told(client, until=server.inbox.seq)
+        bodies = [event.body for event in events if event.kind is EventKind.SUBMITTED]
+        real = [body for body in bodies if body.visit not in forged]
+        assert {body.unit for body in real} == set(items)
+        assert [dict(body.answers) for body in real] == [{"label": "yes"}] * 100
+
+    play(tmp_path, story, units=0, claims=CLAIMS, limits={"frames_per_s": 1e6, "burst": 10**6})
+
+
+def test_a_flood_of_claims_leaves_units_for_the_real_ones(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        pool = server.desk.pool
+        async with control(server) as client:
+            await offer(client, [f"i{n}" for n in range(100)], places=40)
+            visits = []
+            for n in range(500):
+                page, answer = await comes(server, params(server, f"forged{n}"))
+                if isinstance(answer, frames.Welcome):
+                    visits.append(VisitId(answer.visit))
+                    await page.take()
+                page.close()
+            assert len(visits) == len(pool.holds) == 50
+            assert sum(unit.state is UnitState.OPEN for unit in pool.units.values()) == 50
+
+            page, answer = await comes(server, params(server, "real"))
+            assert isinstance(answer, frames.Wait), "nobody can tell yet that this one is real"
+            real = visit_of(StudyKey(STUDY), WorkerId("real"), "60b")
+            await client.settle_claims([(real, Claim.VERIFIED)])
+            answer = await page.ask(frames.Hello(protocol=1, bundle="", params=params(server, "real")))
+            assert isinstance(answer, frames.Welcome), "the provider can, and the flood does not matter"
+            await page.take()
+            page.close()
+
+            await client.settle_claims([(visit, Claim.REFUTED) for visit in visits])
+            page, answer = await comes(server, params(server, "another"))
+            assert isinstance(answer, frames.Welcome), "and once they are refuted anybody may come"
+            await page.take()
+            page.close()
+            assert len(pool.holds) == 2
+
+    play(tmp_path, story, units=0, claims=CLAIMS)
+
+
+def test_nobody_ends_a_verified_visit_by_knowing_whose_it_is(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        mine, welcome = await comes(server, params(server))
+        assert isinstance(welcome, frames.Welcome)
+        async with control(server) as client:
+            await client.connect(None)
+            await client.settle_claims([(VisitId(welcome.visit), Claim.VERIFIED)])
+        held = await mine.take()
+        for n in range(3):
+            eve, answer = await comes(server, params(server, "5e9a", f"made-up-{n}"))
+            assert isinstance(answer, frames.Welcome)
+            assert isinstance(await eve.next(), frames.Wait)
+            eve.close()
+        assert (await mine.take()).assignment == held.assignment
+        assert isinstance(await mine.submit(held.assignment, {"label": "yes"}), frames.Accepted)
+        mine.close()
+
+    play(tmp_path, story, claims=CLAIMS)
+
+
+def test_a_word_on_claims_that_is_none_closes_the_control_socket(tmp_path: Path) -> None:
+    async def story(server: TaskServer) -> None:
+        for claim in (Claim.SIGNED, Claim.CLAIMED):
+            async with control(server) as client:
+                await client.connect(None)
+                with pytest.raises(Busy):
+                    await client.settle_claims([(VisitId("v" * 24), claim)])
+        assert server.desk.pool.told == {}
+
+    play(tmp_path, story, claims=CLAIMS)
 
 
 def test_a_stolen_nonce_neither_returns_nor_blocks_anothers_receipt(tmp_path: Path) -> None:

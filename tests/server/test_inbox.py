@@ -54,7 +54,7 @@ def arrival(n: int, worker: str = "") -> Change:
     change = Change(AT)
     body = Arrived(visit=f"v{n}", worker=worker or f"w{n}", study="s")  # type: ignore[arg-type]
     change.events.append((EventKind.ARRIVED, body))
-    change.rows.append(("visits", (f"v{n}", worker or f"w{n}", "s", 0, None)))
+    change.rows.append(("visits", (f"v{n}", worker or f"w{n}", "s", 0, None, None, "signed")))
     return change
 
 

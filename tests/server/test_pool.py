@@ -160,7 +160,7 @@ def test_late_answers_take_the_place_that_their_visit_had_left() -> None:
     assert ann.left is LeftReason.TIMEOUT
     frame = Submit(assignment=first.id, nonce="n" * 22, answers={})
     change = world.accept(first, frame, "", at(1201))
-    assert ("visits", (ann.id, "ann", "s", 1, "timeout")) in change.rows
+    assert ("visits", (ann.id, "ann", "s", 1, "timeout", None, "signed")) in change.rows
     assert world.arrive("bob", "s", at(1202))[0] == No()  # the only place is taken
 
 
@@ -337,7 +337,9 @@ def test_no_hold_expires_when_the_wall_clock_jumps(years: int) -> None:
     again = pool()
     told = {name: rows[name].values() for name in ("items", "units", "studies", "visits")}
     again.load(
-        Snapshot(**told, workers=(), holds=rows["assignments"].values(), done=(), draining=False, drained=False),
+        Snapshot(
+            **told, workers=(), holds=rows["assignments"].values(), done=(), claims=(), draining=False, drained=False
+        ),
         Now(jumped, 0.0),
     )  # type: ignore[arg-type]
     assert list(again.holds) == [hold.id]

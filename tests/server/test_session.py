@@ -1,4 +1,5 @@
-"""Two workers with two tabs each, frames doubled and reordered, restarts, a disk that refuses: what must hold all the while.
+"""Two invited workers with two tabs each, others who claim who they are, in one's name too; frames doubled and reordered,
+restarts, a disk that refuses, a provider that tells who is real: what must hold all the while.
 
 The session, the pool and the inbox as they are, without sockets; time passes when the machine says so.
 """
@@ -15,20 +16,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from crowdstack.model import EventKind, StudyState
+from crowdstack.model import Claim, EventKind, StudyKey, StudyState, Submitted, UnitState, WorkerId, visit_of
 from crowdstack.server.inbox import Inbox
 from crowdstack.server.pool import Now, Pool
 from crowdstack.server.rows import Change
 from crowdstack.server.session import Desk, Keep, Session
 from crowdstack.server.settings import Settings
 from crowdstack.wire import worker as frames
+from crowdstack.wire.configs import Claims
 from crowdstack.wire.control import ItemData, UnitPut, parse_event
-from tests.server.world import config, link
+from tests.server.world import STUDY, config, link
 from tests.size import FULL
 
-WORKERS = ("ann", "bob")
+INVITED = ("ann", "bob")
+CLAIMED = ("ann", "cleo")
+SUBMISSIONS = ("s1", "s2")
+ORIGIN = "http://127.0.0.1:8000"
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 TIMEOUT_S = 100
+
+
+def _visit(worker: str, submission: str) -> str:
+    return visit_of(StudyKey(STUDY), WorkerId(worker), submission)
 
 
 class Conversation(RuleBasedStateMachine):
@@ -38,17 +47,19 @@ class Conversation(RuleBasedStateMachine):
         self._loop = asyncio.new_event_loop()
         self._at = 0.0
         folder = Path(self._folder.name)
-        self._settings = Settings(config(folder / "blobs", port=8000, timeout_s=TIMEOUT_S))
+        claims = Claims(worker="PID", submission="SID")
+        self._settings = Settings(config(folder / "blobs", port=8000, timeout_s=TIMEOUT_S, claims=claims))
         self._path = folder / "inbox.db"
         self.tokens: dict[str, str] = {}
         self.seen: dict[str, tuple[str, str]] = {}  # assignment -> (worker, unit)
         self.sent: list[tuple[str, frames.Submit]] = []
         self.receipts: dict[tuple[str, str], tuple[int, Any]] = {}  # (assignment, nonce) -> (receipt, answers)
+        self.refuted: set[str] = set()  # visits that were, at some time
         self._open()
         items = [ItemData(item=f"i{n}", data={}) for n in range(3)]
         put = [UnitPut(unit=f"i{n}-{k}".ljust(22, "_"), item=f"i{n}", attempt=1) for n in range(3) for k in range(2)]
         self._keep(self.pool.offer(items, put, [], self.now))
-        self._keep(self.pool.open_study("birds-1-s", 50, StudyState.OPEN, self.now))
+        self._keep(self.pool.open_study(STUDY, 50, StudyState.OPEN, self.now))
 
     @property
     def now(self) -> Now:
@@ -60,7 +71,7 @@ class Conversation(RuleBasedStateMachine):
         self.inbox.on_lost = lambda: self.pool.load(self.inbox.snapshot(), self.now)
         self.inbox.on_lost()
         desk = Desk(self._settings, self.pool, lambda: False, lambda: self.inbox.stuck)
-        self.tabs = {(worker, tab): Session(desk) for worker in WORKERS for tab in range(2)}
+        self.tabs = {(worker, tab): Session(desk) for worker in {*INVITED, *CLAIMED} for tab in range(2)}
 
     def _keep(self, change: Change) -> bool:
         async def keep() -> bool:
@@ -74,13 +85,44 @@ class Conversation(RuleBasedStateMachine):
             return outcome.answer() if self._keep(outcome.change) else outcome.busy
         return outcome.frame
 
-    tabs_ = st.tuples(st.sampled_from(WORKERS), st.integers(0, 1))
+    tabs_ = st.tuples(st.sampled_from(sorted({*INVITED, *CLAIMED})), st.integers(0, 1))
 
-    @rule(tab=tabs_)
+    @rule(tab=st.tuples(st.sampled_from(INVITED), st.integers(0, 1)))
     def hello(self, tab: tuple[str, int]) -> None:
-        params = {"t": link("http://127.0.0.1:8000", tab[0])}
+        answer = self._say(tab, frames.Hello(protocol=1, bundle="", params={"t": link(ORIGIN, tab[0])}))
+        assert isinstance(answer, (frames.Welcome, frames.Done))
+        assert not isinstance(answer, frames.Welcome) or self.pool.visits[answer.visit].claim is Claim.SIGNED
+
+    @rule(tab=st.tuples(st.sampled_from(CLAIMED), st.integers(0, 1)), submission=st.sampled_from(SUBMISSIONS))
+    def hello_by_claim(self, tab: tuple[str, int], submission: str) -> None:
+        params = {"t": link(ORIGIN, "*"), "PID": tab[0], "SID": submission}
         answer = self._say(tab, frames.Hello(protocol=1, bundle="", params=params))
         assert isinstance(answer, (frames.Welcome, frames.Done))
+        assert not isinstance(answer, frames.Welcome) or answer.visit == _visit(tab[0], submission)
+
+    @rule(
+        worker=st.sampled_from(CLAIMED),
+        submission=st.sampled_from(SUBMISSIONS),
+        claim=st.sampled_from([Claim.VERIFIED, Claim.REFUTED]),
+    )
+    def the_provider_tells(self, worker: str, submission: str, claim: Claim) -> None:
+        visit = _visit(worker, submission)
+        assert self._keep(self.pool.settle([(visit, claim)], self.now))
+        if claim is Claim.REFUTED:
+            self.refuted.add(visit)
+
+    @rule()
+    def units_of_refuted_visits_are_offered_again(self) -> None:
+        attempts = dict.fromkeys(self.pool.units, 1)
+        for body in self._counted():
+            attempts[body.unit] += body.visit in self.refuted
+        put = [
+            UnitPut(unit=unit.id, item=unit.item.id, attempt=attempts[unit.id])
+            for unit in self.pool.units.values()
+            if attempts[unit.id] > unit.attempt
+        ]
+        assert self._keep(self.pool.offer([], put, [], self.now))
+        assert all(self.pool.units[each.unit].state is not UnitState.SUBMITTED for each in put)
 
     @rule(tab=tabs_)
     def next(self, tab: tuple[str, int]) -> None:
@@ -148,6 +190,11 @@ class Conversation(RuleBasedStateMachine):
             held = [hold.unit.id for hold in pool.holds.values()]
             assert len(held) == len(set(held))
             assert len({hold.worker.id for hold in pool.holds.values()}) == len(held)
+            for hold in pool.holds.values():
+                visit = pool.visits[hold.visit]
+                assert hold.worker.visit is visit
+                assert pool.active[visit.id] is visit
+                assert visit.claim is not Claim.REFUTED
         assert {id_: unit.state for id_, unit in again.units.items()} == {
             id_: unit.state for id_, unit in self.pool.units.items()
         }
@@ -156,6 +203,15 @@ class Conversation(RuleBasedStateMachine):
         assert {key: study.taken for key, study in again.studies.items()} == {
             key: study.taken for key, study in self.pool.studies.items()
         }
+        assert self.pool.studies[STUDY].taken == sum(
+            (visit.left is None or visit.submissions > 0) and visit.claim is not Claim.REFUTED
+            for visit in self.pool.visits.values()
+        )
+        assert again.told == self.pool.told
+        assert {visit.row() for visit in again.visits.values()} == {visit.row() for visit in self.pool.visits.values()}
+        for worker in again.workers.values():
+            other = self.pool.workers[worker.id]
+            assert (worker.done, worker.did) == (other.done, other.did)
 
     @invariant()
     def the_log_holds_each_receipt_once_and_nothing_else(self) -> None:
@@ -168,9 +224,13 @@ class Conversation(RuleBasedStateMachine):
             if event.kind in kinds
         }
         assert logged == self.receipts
-        counted = [event.body for event in events if event.kind in kinds and event.body.counts]  # type: ignore[union-attr]
-        assert len(counted) == len({body.unit for body in counted})  # type: ignore[union-attr]
-        assert len(counted) == len({(body.worker, body.unit[:2]) for body in counted})  # type: ignore[union-attr]
+        counted = [body for body in self._counted() if body.visit not in self.refuted]
+        assert len(counted) == len({body.unit for body in counted})
+        assert len(counted) == len({(body.worker, body.unit[:2]) for body in counted})
+
+    def _counted(self) -> list[Any]:
+        events = [parse_event(entry.seq, entry.body).body for entry in self.inbox.entries(0, 10_000)]
+        return [body for body in events if isinstance(body, Submitted) and body.counts]
 
     def teardown(self) -> None:
         self._loop.run_until_complete(self.inbox.close())

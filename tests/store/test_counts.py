@@ -167,8 +167,10 @@ class Histories(RuleBasedStateMachine):
 
     def count_visits(self, run: str) -> VisitCounts:
         with self.store._database.reading() as db:
-            states = [row.state for row in tables.Visit.select().where(tables.Visit.run == run).execute(db)]
-        return VisitCounts(**{state.value: states.count(state.value) for state in VisitState})
+            rows = list(tables.Visit.select().where(tables.Visit.run == run).execute(db))
+        states = [row.state for row in rows]
+        unverified = sum(row.claim == "claimed" for row in rows)
+        return VisitCounts(**{state.value: states.count(state.value) for state in VisitState}, unverified=unverified)
 
 
 def test_the_next_run_with_the_same_data_has_everything_still_open_to_offer(store: PeeweeStore) -> None:

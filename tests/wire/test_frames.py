@@ -71,6 +71,7 @@ def test_a_frame_is_read_if_and_only_if_its_schema_allows_it(
 
 BODIES: list[tuple[EventKind, EventBody]] = [
     (EventKind.ARRIVED, Arrived(visit="v", worker="ä 😀", study="s")),  # type: ignore[arg-type]
+    (EventKind.ARRIVED, Arrived(visit="v", worker="w", study="s", submission="5f2")),  # type: ignore[arg-type]
     (
         EventKind.LATE,
         Submitted(
@@ -100,7 +101,7 @@ def test_an_event_comes_back_as_it_was_written(kind: EventKind, body: EventBody)
 
 
 def test_an_event_told_again_and_again_keeps_its_first_receipt() -> None:
-    text = control.told_again(control.event_text(AT, *BODIES[1]), 7)
+    text = control.told_again(control.event_text(AT, *BODIES[2]), 7)
     assert control.parse_event(90, control.told_again(text, 50)).receipt == 7
 
 
@@ -111,7 +112,14 @@ def test_a_body_that_is_no_event_is_a_fault_and_nothing_else(text: str) -> None:
 
 
 def test_a_field_of_the_wrong_kind_makes_no_event() -> None:
-    for wrong in ({"visit": 3}, {"study": None}, {"kind": "submitted"}, {"at": "yesterday"}, {"more": 1}):
+    for wrong in (
+        {"visit": 3},
+        {"study": None},
+        {"submission": 3},
+        {"kind": "submitted"},
+        {"at": "yesterday"},
+        {"more": 1},
+    ):
         data = json.loads(control.event_text(AT, *BODIES[0]))
         with pytest.raises(FrameError):
             control.parse_event(1, json.dumps({**data, **wrong}))

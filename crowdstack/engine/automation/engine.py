@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,18 +18,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from crowdstack.engine import deployments
 from crowdstack.engine.automation import state as states
 from crowdstack.engine.automation.cli import Cli, CliFailed, check_version, end_orphan, find_cli, plugin_folder
 from crowdstack.engine.automation.events import Story
 from crowdstack.engine.automation.faults import error_of, owners
 from crowdstack.engine.automation.outputs import Outputs
+from crowdstack.engine.deployments import Deployment
 from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
+from crowdstack.engine.targets import refuse_unknown
 from crowdstack.errors import Busy, CrowdstackError, StateMismatch, StepFailed
 from crowdstack.folder import private_folder, write_private
 from crowdstack.lock import held
-from crowdstack.ports import OnStep, Program, StackResult, Step
+from crowdstack.ports import OnStep, Program, StackResult, ignore
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -70,48 +73,55 @@ class AutomationEngine:
 
     # ------------------------------------------------------------------------------------------ ports.Engine
 
-    def preview(self, program: Program) -> StackResult:
+    def preview(self, program: Program, *, targets: Collection[str] = ()) -> StackResult:
         self._mend()
         found = self._fetch()
         with self._room(program, found) as room:
             if found is None:  # looking makes no stack: what is not there is previewed in a place that goes away
-                return self._aside(room)._walk("preview", program, room, _quietly)
-            return self._walk("preview", program, room, _quietly, "--refresh")
+                result = self._aside(room)._walk("preview", program, room, ignore, *_aimed(targets))
+            else:
+                result = self._walk("preview", program, room, ignore, *_looking(found, targets), *_aimed(targets))
+        refuse_unknown(targets, _known(found, result))
+        return result
 
-    def up(self, program: Program, on_step: OnStep = lambda _: None) -> StackResult:
+    def up(self, program: Program, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
         with self._alone():
             found, taken_up = self._settled(keep=True)
             with self._room(program, found) as room:
                 if found is None:
                     self._begin(room)
-                told = ("--yes", "--skip-preview", "--refresh")
+                told = ("--yes", "--skip-preview", *_looking(found, targets), *_aimed(targets))
                 result = self._walk("up", program, room, on_step, *told, taken_up=taken_up)
-            return replace(result, outputs=self._look() or {})
+            outputs = self._look() or {}
+        refuse_unknown(targets, _known(found, result))
+        return replace(result, outputs=outputs)
 
-    def destroy(self, on_step: OnStep = lambda _: None) -> StackResult:
+    def destroy(self, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
+        return self._without_program("destroy", on_step, targets)
+
+    def refresh(self, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
+        return self._without_program("refresh", on_step, targets)
+
+    def _without_program(self, verb: str, on_step: OnStep, targets: Collection[str]) -> StackResult:
+        """The CLI refuses targets that it does not know before it begins, so it is given those that are there."""
+        result, outputs = StackResult(steps=()), None
         if not self.folder.exists():
-            return StackResult(steps=())
-        with self._alone():
-            found, _ = self._settled(keep=False)
-            if found is None:
-                self._outputs.forget()
-                return StackResult(steps=())
-            with self._room(None, found) as room:
-                result = self._walk("destroy", None, room, on_step, "--yes", "--skip-preview")
-                self._change("stack", "rm", "--yes", room=room)
-            self._outputs.forget()
             return result
-
-    def refresh(self, on_step: OnStep = lambda _: None) -> StackResult:
-        if not self.folder.exists():
-            return StackResult(steps=())
         with self._alone():
-            found, _ = self._settled(keep=True)
-            if found is None:
-                return StackResult(steps=())
-            with self._room(None, found) as room:
-                result = self._walk("refresh", None, room, on_step, "--yes", "--skip-preview")
-            return replace(result, outputs=self._look() or {})
+            found, _ = self._settled(keep=verb != "destroy" or bool(targets))
+            aimed, gone = _known(found).intersection(targets), found is None
+            if found is not None and (aimed or not targets):
+                with self._room(None, found) as room:
+                    result = self._walk(verb, None, room, on_step, "--yes", "--skip-preview", *_aimed(aimed))
+                    gone = verb == "destroy" and not (targets and _known(self._fetch()))
+                    if gone:
+                        self._change("stack", "rm", "--yes", room=room)
+            if gone:
+                self._outputs.forget()
+            else:
+                outputs = self._look()
+        refuse_unknown(targets, _known(found))
+        return replace(result, outputs=outputs or {})
 
     def outputs(self) -> Mapping[str, Any] | None:
         """As of the last change, whoever made it. A backend on this machine is asked only when its file has changed."""
@@ -130,11 +140,11 @@ class AutomationEngine:
 
     # ------------------------------------------------------------------------------------------ state
 
-    def export(self) -> states.Deployment | None:
+    def export(self) -> Deployment | None:
         """The whole state, secrets in clear; None when there is no stack."""
         return self._fetch()
 
-    def replace_state(self, deployment: states.Deployment) -> None:
+    def replace_state(self, deployment: Deployment) -> None:
         """Put this state in the place of what is there. Its secrets are kept by what keeps those of this stack."""
         with self._alone():
             found = self._fetch()
@@ -204,7 +214,7 @@ class AutomationEngine:
         self._said(lambda: self._cli.run(*arguments, "--stack", self.stack, folder=room, note=self._note))
 
     @contextmanager
-    def _room(self, program: Program | None, found: states.Deployment | None) -> Iterator[Path]:
+    def _room(self, program: Program | None, found: Deployment | None) -> Iterator[Path]:
         """A folder with the project as the CLI wants to find it. Nothing in it is worth keeping."""
         with tempfile.TemporaryDirectory(prefix="crowdstack-") as name:
             room = Path(name)
@@ -306,7 +316,7 @@ class AutomationEngine:
             return "absent"
         return f"{found.st_mtime_ns} {found.st_size} {found.st_ino}"
 
-    def _fetch(self) -> states.Deployment | None:
+    def _fetch(self) -> Deployment | None:
         """The state as it is; None when there is no stack. StateMismatch when it is another's, or older than one seen."""
         if (file := self._state_file) is not None and not file.exists():
             return None
@@ -318,9 +328,9 @@ class AutomationEngine:
                 if "no stack named" in failed.told:
                     return None
                 raise self._error(failed) from failed
-        found: states.Deployment = json.loads(told).get("deployment") or {}
+        found: Deployment = json.loads(told).get("deployment") or {}
         where = str(file or self.place.backend)
-        states.check_identity(found, project=self.project, stack=self.stack, where=where)
+        deployments.check_identity(found, project=self.project, stack=self.stack, where=where)
         if file is not None and seen and states.written_at(found) < seen:
             raise StateMismatch(
                 "this is an older copy of the stack's state",
@@ -334,27 +344,42 @@ class AutomationEngine:
         """Fetch the outputs and remember them."""
         stamp = self._stamp()
         found = self._fetch()
-        outputs = states.outputs(found) if found is not None else None
+        outputs = deployments.outputs(found) if found is not None else None
         self._outputs.keep(stamp, outputs, written=states.written_at(found) if found is not None else "")
         return outputs
 
-    def _settled(self, *, keep: bool) -> tuple[states.Deployment | None, tuple[str, ...]]:
+    def _settled(self, *, keep: bool) -> tuple[Deployment | None, tuple[str, ...]]:
         """The state with nothing pending; the creates that were completed for it."""
         found = self._fetch()
-        if found is None or not states.pending(found):
+        if found is None or not deployments.pending(found):
             return found, ()
         settled = states.settle(found, self.plugin, keep=keep)
         with self._room(None, found) as room:
             self._import(settled.deployment, room)
         return settled.deployment, settled.taken_up
 
-    def _import(self, deployment: states.Deployment, room: Path) -> None:
+    def _import(self, deployment: Deployment, room: Path) -> None:
         file = room / "state.json"
-        write_private(file, json.dumps({"version": 3, "deployment": deployment}).encode())
+        write_private(file, json.dumps({"version": deployments.VERSION, "deployment": deployment}).encode())
         try:
             self._change("stack", "import", "--file", str(file), room=room)
         finally:
             file.unlink()
+
+
+def _known(found: Deployment | None, result: StackResult | None = None) -> set[str]:
+    """The URNs of what is in the state, or was met by the command."""
+    met = result.steps if result else ()
+    return {resource["urn"] for resource in deployments.resources(found or {})} | {step.urn for step in met}
+
+
+def _looking(found: Deployment | None, targets: Collection[str]) -> tuple[str, ...]:
+    """Look at the targets first. The CLI does not know how to while one of them is still to be made."""
+    return ("--refresh",) if _known(found).issuperset(targets) else ()
+
+
+def _aimed(targets: Collection[str]) -> tuple[str, ...]:
+    return tuple(word for urn in sorted(targets) for word in ("--target", urn))
 
 
 def _before(file: Path) -> Path:
@@ -369,10 +394,6 @@ def _about(file: Path) -> Path:
 
 def _empty(file: Path) -> bool:
     return file.exists() and not file.stat().st_size
-
-
-def _quietly(step: Step) -> None:
-    pass
 
 
 def _of_program(fault: Exception | None) -> CrowdstackError | None:

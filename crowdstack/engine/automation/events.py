@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE
+from crowdstack.engine.automation.faults import about_targets
+from crowdstack.engine.urns import PROVIDER_TYPE, name_of, type_of
 from crowdstack.engine.values import differing
 from crowdstack.errors import StepFailed
 from crowdstack.ports import OnStep, Operation, Step
@@ -83,9 +84,11 @@ class Story:
             if urn in self._failed:
                 return _step_failed(self._failed[urn], urn, message)
         for urn, message in self._told:
+            if (about := about_targets(urn, message)) is not None:
+                return about
+        for urn, message in self._told:
             if urn:
-                type_, name = _type_and_name(urn)
-                return StepFailed(f"{type_} {name} was refused by the engine", where=urn, why=message)
+                return StepFailed(f"{type_of(urn)} {name_of(urn)} was refused by the engine", where=urn, why=message)
         for _, message in self._told:
             return StepFailed("the engine failed", why=message)
         return None
@@ -112,12 +115,11 @@ class Story:
             return  # the line of the replacement has said it, or will once the new one is there
         if urn in self._taken_up and operation in (Operation.SAME, Operation.UPDATE, Operation.REPLACE):
             operation, changed = Operation.CREATE, ()
-        type_, name = _type_and_name(urn)
         step = Step(
             operation=operation,
             urn=urn,
-            type=type_,
-            name=name,
+            type=type_of(urn),
+            name=name_of(urn),
             changed=() if operation in (Operation.SAME, Operation.IMPORT) else changed,
             replaced_by=tuple(sorted(metadata.get("keys") or ())) if operation is Operation.REPLACE else (),
         )
@@ -139,14 +141,10 @@ def _seen_changed(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({name for part in parts for name in part}))
 
 
-def _type_and_name(urn: str) -> tuple[str, str]:
-    _, _, types, name = urn.split("::", 3)
-    return types.rpartition("$")[2], name
-
-
 def _step_failed(doing: str, urn: str, message: str) -> StepFailed:
     """As the plugin wrote it: what, then lines `why:` and `try:`."""
-    type_, name = _type_and_name(urn)
     what, *more = message.splitlines()
     told = {key: line.partition(": ")[2] for line in more for key in ("why", "try") if line.startswith(f"  {key}: ")}
-    return StepFailed(f"{doing} {type_} {name} failed: {what}", where=urn, why=told.get("why"), hint=told.get("try"))
+    return StepFailed(
+        f"{doing} {type_of(urn)} {name_of(urn)} failed: {what}", where=urn, why=told.get("why"), hint=told.get("try")
+    )

@@ -15,8 +15,11 @@ from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2
-from pulumi.runtime import reset_options, run_in_stack, set_all_config
+from pulumi.runtime import run_in_stack, set_all_config
 from pulumi.runtime.proto import LanguageRuntimeServicer, language_pb2, language_pb2_grpc, plugin_pb2
+from pulumi.runtime.proto.engine_pb2_grpc import EngineStub
+from pulumi.runtime.proto.resource_pb2_grpc import ResourceMonitorStub
+from pulumi.runtime.settings import Settings, configure
 
 from crowdstack.engine.rpc import OPTIONS
 from crowdstack.ports import Program
@@ -65,17 +68,19 @@ class InlineProgram(LanguageRuntimeServicer):
         loop.set_default_executor(ThreadPoolExecutor(max_workers=min(workers, 64)))
         # A failed step also fails futures that nobody waits for.
         loop.set_exception_handler(lambda _, told: _log.debug("%s", told["message"]))
-        reset_options(
-            project=request.project,
-            stack=request.stack,
-            organization=request.organization or "organization",
-            monitor_address=request.monitor_address,
-            engine_address=request.args[0] if request.args else "",
-            parallel=request.parallel,
-            preview=request.dryRun,
-        )
-        set_all_config(dict(request.config), list(request.configSecretKeys))
-        await run_in_stack(self._body)
+        with connected(request.monitor_address) as monitor, connected(request.args[0]) as engine:
+            settings = Settings(
+                project=request.project,
+                stack=request.stack,
+                organization=request.organization or "organization",
+                monitor=ResourceMonitorStub(monitor),
+                engine=EngineStub(engine),
+                parallel=request.parallel,
+                dry_run=request.dryRun,
+            )
+            configure(settings)
+            set_all_config(dict(request.config), list(request.configSecretKeys))
+            await run_in_stack(self._body)
 
     def _body(self) -> None:
         try:
@@ -83,6 +88,17 @@ class InlineProgram(LanguageRuntimeServicer):
         except Exception as fault:
             self.fault = fault
             raise
+
+
+@contextmanager
+def connected(address: str) -> Iterator[grpc.Channel]:
+    """A connection that has nothing in common with others of this process.
+
+    By default gRPC shares what it knows of an address. A port at which a CLI was killed would for a while be refused to the
+    program of the next one that happens to get it.
+    """
+    with grpc.insecure_channel(address, options=(*OPTIONS, ("grpc.use_local_subchannel_pool", 1))) as channel:
+        yield channel
 
 
 @contextmanager

@@ -1,33 +1,16 @@
-"""A stack's deployment as Pulumi exports it, secrets in clear: what is asked of it, and how it is mended. JSON in, JSON out.
-
-It is never written to a disk in this form.
-"""
+"""The state of a stack of the real engine, secrets in clear: its age, what keeps its secrets, and how it is mended. JSON in, JSON out."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE
-from crowdstack.engine.embedded.names import STACK_TYPE
+from crowdstack.engine.deployments import CREATING, Deployment, closed, opened, pending, resources
 from crowdstack.engine.plugin import Found, Plugin
-from crowdstack.engine.values import SECRET, SIGNATURE, Properties, SecretValue, mapped, marked, plain
+from crowdstack.engine.urns import PROVIDER_TYPE
+from crowdstack.engine.values import Properties, marked, plain
 from crowdstack.errors import CrowdstackError, StateMismatch
-
-Deployment = Mapping[str, Any]
-CREATING = "creating"
-
-
-def outputs(deployment: Deployment) -> Properties | None:
-    """The stack's outputs in clear; None when it has no resource."""
-    stack = next((found for found in resources(deployment) if found["type"] == STACK_TYPE), None)
-    return None if stack is None else plain(opened(stack.get("outputs") or {}))
-
-
-def resources(deployment: Deployment) -> list[Mapping[str, Any]]:
-    return list(deployment.get("resources") or ())
 
 
 def written_at(deployment: Deployment) -> str:
@@ -58,19 +41,6 @@ def keeper(settings: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def check_identity(deployment: Deployment, *, project: str, stack: str, where: str) -> None:
-    """StateMismatch unless everything in it belongs to this stack."""
-    begins = f"urn:pulumi:{stack}::{project}::"
-    for resource in [*resources(deployment), *(found["resource"] for found in pending(deployment))]:
-        if not str(resource.get("urn", "")).startswith(begins):
-            raise StateMismatch(
-                "this is the state of another stack",
-                where=where,
-                why=f"it holds {resource.get('urn')}, which is not of stack {stack}, project {project}",
-                hint="put back the state that belongs here",
-            )
-
-
 # ---------------------------------------------------------------------------------------------------- what was cut off
 
 
@@ -80,10 +50,6 @@ class Settled:
 
     deployment: dict[str, Any]
     taken_up: tuple[str, ...]
-
-
-def pending(deployment: Deployment) -> list[Mapping[str, Any]]:
-    return list(deployment.get("pending_operations") or ())
 
 
 def settle(deployment: Deployment, plugin: Plugin, *, keep: bool) -> Settled:
@@ -147,30 +113,3 @@ def _taken_up(here: Iterable[Mapping[str, Any]], made: dict[str, Any]) -> Iterab
             yield {**other, "delete": True}
     if not placed:
         yield made
-
-
-# ---------------------------------------------------------------------------------------------------- values
-
-
-def opened(value: Mapping[str, Any]) -> Properties:
-    """Properties of an export -> values, with secrets marked."""
-
-    def open_(part: Any) -> Any:
-        if isinstance(part, dict) and part.get(SIGNATURE) == SECRET:
-            return SecretValue(mapped(json.loads(part["plaintext"]), open_))
-        return part
-
-    found: Properties = mapped(value, open_)
-    return found
-
-
-def closed(value: Mapping[str, Any]) -> Properties:
-    """Values -> properties of an export."""
-
-    def close(part: Any) -> Any:
-        if isinstance(part, SecretValue):
-            return {SIGNATURE: SECRET, "plaintext": json.dumps(mapped(part.value, close))}
-        return part
-
-    told: Properties = mapped(value, close)
-    return told

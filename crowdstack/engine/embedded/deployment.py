@@ -11,25 +11,28 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE, Operation, Resource, State
-from crowdstack.engine.embedded.faults import attempt, protected
-from crowdstack.engine.embedded.names import STACK_TYPE, Alias, Names
+from crowdstack.engine.deployments import CREATING, DELETING, UPDATING
+from crowdstack.engine.embedded import faults
+from crowdstack.engine.embedded.faults import attempt
+from crowdstack.engine.embedded.names import Alias, Names
 from crowdstack.engine.embedded.options import gap_between, hidden, ignoring, unsure
 from crowdstack.engine.embedded.snapshot import Snapshot, is_provider, needs_of
+from crowdstack.engine.embedded.state import Operation, Resource, State
 from crowdstack.engine.plugin import Diff, Found, Plugin, ResourceType, check, diff
-from crowdstack.engine.values import Properties, differing, marked, plain
-from crowdstack.errors import StepFailed
-from crowdstack.ports import OnStep, Step
+from crowdstack.engine.targets import left_behind, missing, refuse_unknown
+from crowdstack.engine.urns import PROVIDER_TYPE, STACK_TYPE
+from crowdstack.engine.values import Properties, Unknown, differing, holds, marked, plain
+from crowdstack.ports import OnStep, StackResult, Step, ignore
 from crowdstack.ports import Operation as Verb
 
 T = TypeVar("T")
 _NONE = Diff()
-CREATING, UPDATING, DELETING = "creating", "updating", "deleting"  # Pulumi's words for pending operations
 
 
 class Deployment:
-    """One walk over a stack: `refresh`, `register` for each resource of the program, `finish`.
+    """One walk over a stack: `refresh`, `register` for each resource of the program, `finish`, `result`.
 
+    `names` are those of the program; without one nothing is registered. `save`: keeps the state; a preview has none.
     `targets`: the only resources that may change, by URN; all when there are none.
     """
 
@@ -38,16 +41,16 @@ class Deployment:
         state: State,
         plugin: Plugin,
         *,
-        names: Names,
-        save: Callable[[State], None] | None,
-        on_step: OnStep,
+        names: Names | None = None,
+        save: Callable[[State], None] | None = None,
+        on_step: OnStep = ignore,
         targets: Collection[str] = (),
     ) -> None:
-        self.names = names
+        self.names = names or Names("", "")
         self.steps: list[Step] = []
         self._stack = Snapshot(state)
         self._plugin = plugin
-        self._preview = save is None
+        self.preview = save is None
         self._save = save
         self._on_step = on_step
         self._targets = frozenset(targets)
@@ -83,12 +86,8 @@ class Deployment:
         old = self._continued(wanted, aliases)
         if not self._is_target(wanted.urn) and wanted.type != STACK_TYPE:
             return self._leave(old, wanted)
-        if missing := needs_of(wanted) & self._skipped:
-            raise StepFailed(
-                "it needs a resource that is still to be made and is not among the targets",
-                where=wanted.urn,
-                hint=f"make {', '.join(sorted(missing))} a target too",
-            )
+        if needed := needs_of(wanted) & self._skipped:
+            raise missing(wanted.urn, needed)
         if wanted.custom:
             return self._make(old, replace(wanted, provider=self._provider()), delete_first)
         return self._group(old, wanted)
@@ -102,7 +101,8 @@ class Deployment:
     def finish(self) -> None:
         """Delete what the program did not register: dependents first, then what a cut-off create may have left."""
         doomed = {resource.urn for resource in self._stack.there if self._is_target(resource.urn)}
-        self._refuse_needed(doomed)
+        if (needing := next(self._stack.dependents(doomed, children=True), None)) is not None:
+            raise left_behind(needing.urn)
         for at in reversed(range(len(self._stack.there))):
             resource = self._stack.there[at]
             if resource.urn in doomed:
@@ -112,6 +112,13 @@ class Deployment:
         for begun in [begun for begun in self._stack.pending if self._is_target(begun.resource.urn)]:
             self._undo(begun)
         self.save()
+
+    def result(self) -> StackResult:
+        """What was done, and those outputs that are known."""
+        self.refuse_unknown_targets()
+        outputs = self.state.outputs or {}
+        known = {name: value for name, value in outputs.items() if not holds(value, Unknown)}
+        return StackResult(steps=tuple(self.steps), outputs=plain(known))
 
     def save(self) -> None:
         if self._save is not None:
@@ -123,17 +130,15 @@ class Deployment:
         """The entry that this resource continues: under its own name, or under one that it had before."""
         urn = wanted.urn
         if urn in self._stack.here or urn in self._skipped:
-            raise StepFailed("two resources of one name", where=urn, hint="give one of them another name")
+            raise faults.same_name(urn)
         if urn in self._claimed:
-            why = f"{self._claimed[urn]} says by an alias that it was called so"
-            raise StepFailed("another resource took over this name", where=urn, why=why, hint="take out that alias")
+            raise faults.name_taken(urn, by=self._claimed[urn])
         earlier = self.names.earlier(urn, wanted.parent, aliases)
         # Names that nothing has any more still count for children: an interrupted run may have renamed the parent alone.
         self.names.remember(urn, [name for name in earlier if name not in self._known])
         for name in (urn, *earlier):
             if name != urn and name in self._known and (name in self._claimed or name in self._stack.here):
-                why = f"{self._claimed.get(name, name)} has it already"
-                raise StepFailed(f"an alias says that it was {name}", where=urn, why=why, hint="take out the alias")
+                raise faults.alias_taken(urn, name, by=self._claimed.get(name, name))
             if (old := self._stack.live(name)) is not None:
                 if name != urn:
                     self._claimed[name] = urn
@@ -145,13 +150,7 @@ class Deployment:
         return not self._targets or urn in self._targets
 
     def refuse_unknown_targets(self) -> None:
-        """At the end: the same command after a kill still does the rest, though some of its targets are gone by then."""
-        if unknown := self._targets - self._known - self._stack.here.keys() - self._skipped:
-            raise StepFailed(
-                "no resource has the name of this target; what the others asked for is done",
-                where=min(unknown),
-                hint="name targets by their whole URN; it may be gone already",
-            )
+        refuse_unknown(self._targets, {*self._known, *self._stack.here, *self._skipped})
 
     def _leave(self, old: Resource | None, wanted: Resource) -> Resource:
         """No target: it stays as it is, or is not made."""
@@ -161,15 +160,6 @@ class Deployment:
             self._stack.leave(old)
         self._did(Verb.SAME, old or wanted)
         return old or wanted
-
-    def _refuse_needed(self, doomed: Collection[str]) -> None:
-        if needing := [other.urn for other in self._stack.dependents(doomed, children=True)]:
-            raise StepFailed(
-                "a target is to be deleted, and others need it that are no targets",
-                where=min(doomed),
-                why=f"needed by {', '.join(needing)}",
-                hint="make them targets too",
-            )
 
     # ------------------------------------------------------------------------------------------ one resource
 
@@ -201,9 +191,8 @@ class Deployment:
         wanted = stated
         if old is not None and old.urn not in self._condemned:
             wanted = ignoring(old, stated)
-        if faults := check(kind, plain(wanted.inputs)):
-            why = "; ".join(faults)
-            raise StepFailed(f"{wanted.type} {wanted.name} has inputs that cannot be", where=wanted.urn, why=why)
+        if wrong := check(kind, plain(wanted.inputs)):
+            raise faults.wrong_inputs(wanted, wrong)
         if old is None:
             return self._create(kind, None, stated, Verb.CREATE)
         if old.urn in self._condemned:
@@ -215,7 +204,7 @@ class Deployment:
         if not gap.changed:
             return old if old.urn in self._stack.here else self._arrive(Verb.SAME, wanted, old)
         new = plain(wanted.inputs)
-        made = self._act(UPDATING, wanted, lambda: kind.update(_found(old), new, preview=self._preview))
+        made = self._act(UPDATING, wanted, lambda: kind.update(_found(old), new, preview=self.preview))
         return self._arrive(Verb.UPDATE, self._settled(wanted, made), old, gap)
 
     def _create(
@@ -228,7 +217,7 @@ class Deployment:
             if other.replaces or (other.changed and not kind.delete_first):
                 self._undo(begun)
         inputs = plain(wanted.inputs)
-        made = self._act(CREATING, wanted, lambda: kind.create(wanted.urn, inputs, preview=self._preview))
+        made = self._act(CREATING, wanted, lambda: kind.create(wanted.urn, inputs, preview=self.preview))
         if old is not None and not old.pending_replacement:
             self._stack.swap(old, replace(old, delete=True))
         return self._arrive(verb, self._settled(wanted, made), old, gap)
@@ -236,14 +225,9 @@ class Deployment:
     def _replace(self, kind: ResourceType, old: Resource, wanted: Resource, gap: Diff, delete_first: bool) -> Resource:
         """A new thing in the place of the old. What the old one ignored counts: its program's own inputs are taken."""
         if old.protect and wanted.protect:
-            raise protected(old, f"replaced ({', '.join(gap.replaces)} cannot be changed in place)")
+            raise faults.protected(old, f"replaced ({', '.join(gap.replaces)} cannot be changed in place)")
         if wanted.import_id or old.urn in self._stack.here:
-            raise StepFailed(
-                "what is imported cannot be replaced in the same step",
-                where=wanted.urn,
-                why=f"{', '.join(gap.replaces)} differ from what is there",
-                hint="write them as they are there, or take out import_",
-            )
+            raise faults.imported(wanted, gap.replaces)
         if delete_first:
             old = self._make_way(old)
         return self._create(kind, old, wanted, Verb.REPLACE, gap)
@@ -261,7 +245,7 @@ class Deployment:
                     self._condemned[other.urn] = gap.replaces
         for other in condemned:
             if other.protect:
-                raise protected(other, f"replaced with {old.urn}")
+                raise faults.protected(other, f"replaced with {old.urn}")
         for other in (*reversed(condemned), old):
             emptied = self._empty(other, {other.urn for other in condemned})
         return emptied
@@ -279,7 +263,7 @@ class Deployment:
         there = Found(id=wanted.import_id, inputs={}, outputs={})
         now = attempt("importing", wanted, lambda: kind.read(there))
         if now is None:
-            raise StepFailed(f"there is no {wanted.type} to import with the id {wanted.import_id}", where=wanted.urn)
+            raise faults.nothing_to_import(wanted)
         if old is not None:
             self._stack.swap(old, replace(old, delete=True))
         taken = replace(self._settled(wanted, now), inputs=marked(now.inputs, like=wanted.inputs))
@@ -288,7 +272,7 @@ class Deployment:
     def _delete(self, resource: Resource, doomed: Collection[str]) -> None:
         """Delete it and its entry. No line is shown for providers, nor for what a replacement left behind."""
         if resource.protect and not resource.delete:
-            raise protected(resource, "deleted")
+            raise faults.protected(resource, "deleted")
         if not resource.pending_replacement:
             self._let_go(resource, doomed)
         self._stack.forget(resource)
@@ -302,12 +286,12 @@ class Deployment:
         """Delete the thing itself, unless it is to stay or goes with another that is deleted too."""
         if _made_by_plugin(resource) and not resource.retain_on_delete and resource.deleted_with not in doomed:
             kind = self._plugin.type(resource.type)
-            self._act(DELETING, resource, lambda: None if self._preview else kind.delete(_found(resource)))
+            self._act(DELETING, resource, lambda: None if self.preview else kind.delete(_found(resource)))
 
     def _undo(self, begun: Operation) -> None:
         """Delete what a cut-off create may have left. It stays pending until then, so that nothing is ever forgotten."""
         kind = self._plugin.type(begun.resource.type)
-        if not self._preview:
+        if not self.preview:
             attempt(DELETING, begun.resource, lambda: kind.delete(_found(begun.resource)))
         self._stack.settle(CREATING, begun.resource.urn)
         self.save()
@@ -320,7 +304,7 @@ class Deployment:
 
         On return it is pending no more, which the caller saves together with the outcome.
         """
-        if not self._preview:
+        if not self.preview:
             self._stack.begin(what, resource)
             self.save()
         done = attempt(what, resource, act)

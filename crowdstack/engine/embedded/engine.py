@@ -7,29 +7,25 @@ program runs: reading outputs and `destroy` need none of it.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crowdstack.engine.embedded.checkpoint import Checkpoint, State
+from crowdstack.engine.embedded.checkpoint import Checkpoint
 from crowdstack.engine.embedded.deployment import Deployment
 from crowdstack.engine.embedded.names import Names
+from crowdstack.engine.embedded.state import State, read, told
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
-from crowdstack.engine.state_file import sealed, unsealed
-from crowdstack.engine.values import Unknown, holds, plain
+from crowdstack.engine.values import plain
 from crowdstack.errors import CrowdstackError, StepFailed
 from crowdstack.lock import held
-from crowdstack.ports import OnStep, Program, StackResult, Step
+from crowdstack.ports import OnStep, Program, StackResult, ignore
 
 _log = logging.getLogger(__name__)
-
-
-def _quietly(step: Step) -> None:
-    pass
 
 
 class EmbeddedEngine:
@@ -41,87 +37,84 @@ class EmbeddedEngine:
         self._plugin = plugin
 
     def preview(self, program: Program, *, targets: Collection[str] = ()) -> StackResult:
-        return self._walk(program, self._checkpoint().load(), None, _quietly, targets)
+        deployment = Deployment(self._checkpoint().state, self._plugin, names=_names(program), targets=targets)
+        return _make_so(program, deployment)
 
-    def up(self, program: Program, on_step: OnStep = _quietly, *, targets: Collection[str] = ()) -> StackResult:
-        with held(self._folder / "lock"):
-            checkpoint = self._checkpoint()
-            return self._walk(program, checkpoint.load(), checkpoint.save, on_step, targets)
+    def up(self, program: Program, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
+        with self._changing(on_step, targets, _names(program)) as deployment:
+            return _make_so(program, deployment)
 
-    def refresh(self, on_step: OnStep = _quietly, *, targets: Collection[str] = ()) -> StackResult:
-        return self._without_program(Deployment.refresh, on_step, targets)
+    def destroy(self, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
+        if not self._folder.exists():
+            return StackResult(steps=())
+        with self._changing(on_step, targets) as deployment:
+            deployment.finish()
+            return deployment.result()
 
-    def destroy(self, on_step: OnStep = _quietly, *, targets: Collection[str] = ()) -> StackResult:
-        return self._without_program(Deployment.finish, on_step, targets)
+    def refresh(self, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
+        if not self._folder.exists():
+            return StackResult(steps=())
+        with self._changing(on_step, targets) as deployment:
+            deployment.refresh()
+            return deployment.result()
 
     def outputs(self) -> Mapping[str, Any] | None:
-        outputs = self._checkpoint().load().outputs
+        outputs = self._checkpoint().state.outputs
         return None if outputs is None else plain(outputs)
+
+    # ------------------------------------------------------------------------------------------ state
 
     def export(self) -> Mapping[str, Any] | None:
         """The state as a Pulumi deployment, secrets in clear; None when there is no stack."""
         checkpoint = self._checkpoint()
-        checkpoint.load()  # with its checks
-        if not checkpoint.path.exists():
-            return None
-        return unsealed(json.loads(checkpoint.path.read_bytes())["deployment"], self._vault.open)
+        return told(checkpoint.state) if checkpoint.path.exists() else None
 
     def replace_state(self, deployment: Mapping[str, Any]) -> None:
         """Put this state in the place of what is there."""
-        with held(self._folder / "lock"):
-            checkpoint = self._checkpoint()
-            checkpoint.load()
-            self._vault.prepare()
-            checkpoint.save(checkpoint.parsed(sealed(deployment, self._vault.seal)))
+        with self._alone() as checkpoint:
+            checkpoint.save(read(deployment, where=str(checkpoint.path)))
 
     def remove(self) -> None:
         """Forget the stack and leave its resources alone."""
-        with held(self._folder / "lock"):
-            checkpoint = self._checkpoint()
-            checkpoint.load()
+        with self._alone() as checkpoint:
             checkpoint.save(State())
-            checkpoint.remove()
+
+    # ------------------------------------------------------------------------------------------ one at a time
 
     def _checkpoint(self) -> Checkpoint:
-        return Checkpoint(self._folder, self._vault)
+        checkpoint = Checkpoint(self._folder, self._vault)
+        checkpoint.load()
+        return checkpoint
 
-    def _walk(
-        self,
-        program: Program,
-        state: State,
-        save: Callable[[State], None] | None,
-        on_step: OnStep,
-        targets: Collection[str],
-    ) -> StackResult:
-        names = Names(program.project, program.stack)
-        deployment = Deployment(state, self._plugin, names=names, save=save, on_step=on_step, targets=targets)
-        deployment.refresh()
-        _run(program, deployment, preview=save is None)
-        deployment.finish()
-        deployment.refuse_unknown_targets()
-        outputs = deployment.state.outputs or {}
-        known = {name: value for name, value in outputs.items() if not holds(value, Unknown)}
-        return StackResult(steps=tuple(deployment.steps), outputs=plain(known))
-
-    def _without_program(
-        self, verb: Callable[[Deployment], None], on_step: OnStep, targets: Collection[str]
-    ) -> StackResult:
-        if not self._folder.exists():
-            return StackResult(steps=())
+    @contextmanager
+    def _alone(self) -> Iterator[Checkpoint]:
+        """Under the stack's lock. Nothing is left on disk of a stack that has nothing left."""
         with held(self._folder / "lock"):
             checkpoint = self._checkpoint()
-            names = Names("", "")  # nothing is registered, so they are not asked for
-            deployment = Deployment(
-                checkpoint.load(), self._plugin, names=names, save=checkpoint.save, on_step=on_step, targets=targets
-            )
-            verb(deployment)
-            if not (deployment.state.resources or deployment.state.pending):
-                checkpoint.remove()
-            deployment.refuse_unknown_targets()
-            return StackResult(steps=tuple(deployment.steps), outputs=plain(deployment.state.outputs or {}))
+            try:
+                yield checkpoint
+            finally:
+                if checkpoint.state == State() and checkpoint.path.exists():
+                    checkpoint.remove()
+
+    @contextmanager
+    def _changing(self, on_step: OnStep, targets: Collection[str], names: Names | None = None) -> Iterator[Deployment]:
+        with self._alone() as last:
+            yield Deployment(last.state, self._plugin, names=names, save=last.save, on_step=on_step, targets=targets)
 
 
-def _run(program: Program, deployment: Deployment, *, preview: bool) -> None:
+def _names(program: Program) -> Names:
+    return Names(program.project, program.stack)
+
+
+def _make_so(program: Program, deployment: Deployment) -> StackResult:
+    deployment.refresh()
+    _run(program, deployment)
+    deployment.finish()
+    return deployment.result()
+
+
+def _run(program: Program, deployment: Deployment) -> None:
     """Run the program to its end; every resource it makes goes through `deployment`. Raises the first step's fault."""
     from pulumi.runtime import run_in_stack
     from pulumi.runtime.config import set_all_config
@@ -129,7 +122,7 @@ def _run(program: Program, deployment: Deployment, *, preview: bool) -> None:
 
     from crowdstack.engine.embedded.monitor import Monitor
 
-    monitor = Monitor(deployment, preview=preview)
+    monitor = Monitor(deployment)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -138,8 +131,9 @@ def _run(program: Program, deployment: Deployment, *, preview: bool) -> None:
         # A failed step also fails futures that nobody waits for; the fault itself is raised below.
         loop.set_exception_handler(lambda _, context: _log.debug("%s", context["message"]))
         # Both live in context variables, which this job has for itself: engines in other threads see nothing of them.
+        dry_run = deployment.preview
         configure(
-            Settings(project=program.project, stack=program.stack, monitor=monitor, engine=monitor, dry_run=preview)
+            Settings(project=program.project, stack=program.stack, monitor=monitor, engine=monitor, dry_run=dry_run)
         )
         set_all_config(dict(program.config), [])
         await run_in_stack(program.run)

@@ -17,12 +17,13 @@ from google.protobuf.message import Message
 from pulumi.runtime.proto import alias_pb2
 from pulumi.runtime.proto import resource_pb2 as wire
 
-from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE, Resource
 from crowdstack.engine.embedded.deployment import Deployment
 from crowdstack.engine.embedded.names import Alias
 from crowdstack.engine.embedded.options import seconds
 from crowdstack.engine.embedded.paths import parse
+from crowdstack.engine.embedded.state import Resource
 from crowdstack.engine.structs import from_struct, to_struct
+from crowdstack.engine.urns import PROVIDER_TYPE
 from crowdstack.errors import CrowdstackError, Refused, StepFailed
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,11 @@ _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 
 # What the SDK may rely on. Without output values it awaits inputs itself and sends what they came to.
-_FEATURES = ("secrets", "aliasSpecs", "deletedWith")
+_FEATURES = {
+    "secrets": wire.RESOURCE_MONITOR_FEATURE_SECRETS,
+    "aliasSpecs": wire.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
+    "deletedWith": wire.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
+}
 
 # Options that this engine does not carry out, by field of the request. Refused, never ignored.
 _NOT_SERVED = {
@@ -67,9 +72,8 @@ class RpcFault(grpc.RpcError):  # type: ignore[misc]
 class Monitor:
     """`ResourceMonitorServicer` and `EngineServicer` for one run of one program. `fault` is the first step that failed."""
 
-    def __init__(self, deployment: Deployment, *, preview: bool) -> None:
+    def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._preview = preview
         self._registered: dict[str, Resource] = {}
         self.fault: BaseException | None = None
 
@@ -81,12 +85,7 @@ class Monitor:
 
     def GetDeploymentInfo(self, request: empty_pb2.Empty) -> wire.DeploymentInfo:
         """Asked by newer SDKs only; older ones ask for each feature by name."""
-        features = (
-            wire.RESOURCE_MONITOR_FEATURE_SECRETS,
-            wire.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
-            wire.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
-        )
-        return wire.DeploymentInfo(supportedFeatures=features, dryRun=self._preview)
+        return wire.DeploymentInfo(supportedFeatures=_FEATURES.values(), dryRun=self._deployment.preview)
 
     def SupportsFeature(self, request: wire.SupportsFeatureRequest) -> wire.SupportsFeatureResponse:
         return wire.SupportsFeatureResponse(hasSupport=request.id in _FEATURES)

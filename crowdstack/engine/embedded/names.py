@@ -1,15 +1,11 @@
-"""Names of resources (URNs), and the earlier names under which a program may find what it has. Pure.
-
-A URN is `urn:pulumi:STACK::PROJECT::TYPES::NAME`; TYPES are those of the parents and the resource's own, joined by `$`.
-"""
+"""Names that a program gives to its resources, and the earlier ones under which it may find what it has. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
-STACK_TYPE: Final = "pulumi:pulumi:Stack"
+from crowdstack.engine.urns import STACK_TYPE, name_of, type_of, types_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,18 +19,6 @@ class Alias:
     no_parent: bool = False
     project: str = ""
     stack: str = ""
-
-
-def types_of(urn: str) -> str:
-    return urn.split("::", 3)[2]
-
-
-def type_of(urn: str) -> str:
-    return types_of(urn).rpartition("$")[2]
-
-
-def name_of(urn: str) -> str:
-    return urn.split("::", 3)[3]
 
 
 def below(parent: str, urn: str) -> str:

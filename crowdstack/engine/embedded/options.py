@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from crowdstack.engine.embedded.checkpoint import Resource
 from crowdstack.engine.embedded.paths import covers, parse, reset
+from crowdstack.engine.embedded.state import Resource
 from crowdstack.engine.plugin import Diff, ResourceType, diff
 from crowdstack.engine.values import UNKNOWN, Properties, SecretValue
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from crowdstack.engine.embedded.checkpoint import PROVIDER_TYPE, Operation, Resource, State
 from crowdstack.engine.embedded.names import below
+from crowdstack.engine.embedded.state import Operation, Resource, State
+from crowdstack.engine.urns import PROVIDER_TYPE
 
 
 class Snapshot:

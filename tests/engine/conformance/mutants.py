@@ -11,11 +11,11 @@ import pytest
 from crowdstack.engine import structs
 from crowdstack.engine.embedded import deployment
 from crowdstack.engine.embedded import engine as embedded
-from crowdstack.engine.embedded.checkpoint import Resource
 from crowdstack.engine.embedded.deployment import Deployment
 from crowdstack.engine.embedded.monitor import Monitor
 from crowdstack.engine.embedded.names import Names
 from crowdstack.engine.embedded.snapshot import Snapshot
+from crowdstack.engine.embedded.state import Resource
 from crowdstack.engine.plugin import Found
 from crowdstack.engine.values import plain
 from crowdstack.errors import StepFailed

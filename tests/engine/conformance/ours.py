@@ -7,12 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from crowdstack.engine.embedded.checkpoint import Checkpoint, State
-from crowdstack.engine.embedded.deployment import CREATING
+from crowdstack.engine.deployments import CREATING
+from crowdstack.engine.embedded.checkpoint import Checkpoint
 from crowdstack.engine.embedded.engine import EmbeddedEngine
+from crowdstack.engine.embedded.state import State
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
-from crowdstack.engine.values import SECRET, SIGNATURE
+from crowdstack.engine.values import SECRET, SIGNATURE, mapped
 from crowdstack.errors import StepFailed
 from crowdstack.folder import private_folder
 from crowdstack.ports import Operation, Program, Step
@@ -75,19 +76,11 @@ class Ours:
 
     def deployment(self) -> dict[str, Any]:
         """The state as Pulumi's deployment, secrets opened (`plaintext`)."""
-        vault = Vault(self.root / "state.key")
-        checkpoint = Checkpoint(self.stack, vault)
-        if not checkpoint.path.exists():
-            return {"resources": []}
-        found: dict[str, Any] = opened(checkpoint._deployment(self._state()), vault)
-        return found
+        return parsed(self.engine.export() or {"resources": []})
 
     def take(self, deployment: dict[str, Any]) -> None:
         """Go on with a state as the CLI exports it, secrets opened."""
-        vault = Vault(self.root / "state.key")
-        vault.prepare()
-        checkpoint = Checkpoint(self.stack, vault)
-        checkpoint.save(State(resources=tuple(map(checkpoint._read, _closed(deployment["resources"], vault)))))
+        self.engine.replace_state(deployment)
 
     def _state(self) -> State:
         return Checkpoint(self.stack, Vault(self.root / "state.key")).load()
@@ -102,17 +95,12 @@ def _without_begun(told: tuple[Line, ...], begun: set[str]) -> tuple[Line, ...]:
     return tuple(left)
 
 
-def opened(value: Any, vault: Vault) -> Any:
-    if isinstance(value, dict):
-        if value.get(SIGNATURE) == SECRET:
-            return {SIGNATURE: SECRET, "plaintext": opened(json.loads(vault.open(value["ciphertext"])), vault)}
-        return {key: opened(item, vault) for key, item in value.items()}
-    return [opened(item, vault) for item in value] if isinstance(value, list | tuple) else value
+def parsed(value: Any) -> Any:
+    """With what is in its secrets as values, and not as JSON."""
 
+    def change(part: Any) -> Any:
+        if isinstance(part, dict) and part.get(SIGNATURE) == SECRET:
+            return {**part, "plaintext": parsed(json.loads(part["plaintext"]))}
+        return part
 
-def _closed(value: Any, vault: Vault) -> Any:
-    if isinstance(value, dict):
-        if value.get(SIGNATURE) == SECRET:
-            return {SIGNATURE: SECRET, "ciphertext": vault.seal(value["plaintext"])}
-        return {key: _closed(item, vault) for key, item in value.items()}
-    return [_closed(item, vault) for item in value] if isinstance(value, list) else value
+    return mapped(value, change)

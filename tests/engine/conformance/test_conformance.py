@@ -1,10 +1,10 @@
-"""Each program on both engines: the same steps, state and world; and the embedded engine, broken on purpose, is found out."""
+"""The suite as a whole: nothing is left out of it; and states that move from one engine to the other and go on there."""
 
 from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,48 +15,21 @@ from tests.engine.conformance.ours import Ours
 from tests.engine.conformance.outcome import Outcome
 from tests.engine.conformance.programs import CASES
 from tests.engine.conformance.real import Real, Site
+from tests.engine.conformance.suite import MARKS, Conformance
 from tests.size import FULL
 
 SEED = 4
-pytestmark = [pytest.mark.pulumi, pytest.mark.story, pytest.mark.timeout(300)]
-every = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+pytestmark = MARKS
 some = pytest.mark.parametrize(
     "case", CASES if FULL else random.Random(SEED).sample(CASES, 8), ids=lambda case: case.name
 )
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return Site(tmp_path_factory.mktemp("pulumi"))
-
-
-def differences(ours: Sequence[Outcome], real: Sequence[Outcome]) -> list[str]:
-    return [
-        f"move {number}: {found}"
-        for number, (mine, its) in enumerate(zip(ours, real, strict=True))
-        for found in mine.differences(its)
-    ]
-
-
-@every
-def test_both_engines_do_the_same_and_a_broken_one_is_found_out(
-    case: Case, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = Real(site, tmp_path / "real").play(case)
-    ours = Ours(tmp_path / "ours").play(case)
-    assert differences(ours, real) == [], case.shows
-    for outcome in (*ours, *real):
-        assert outcome.failed or outcome.previewed in ((), outcome.done), "what was previewed is what happened"
-    with monkeypatch.context() as patch:
-        MUTANTS[case.notices](patch)
-        assert _found_out(Ours(tmp_path / "broken"), case, real), f"{case.name} does not notice: {case.notices}"
-
-
-def _found_out(broken: Ours, case: Case, real: Sequence[Outcome]) -> bool:
-    try:
-        return differences(broken.play(case), real) != []
-    except Exception:  # whatever it stumbled over: it did not come to the same end
-        return True
+def test_every_program_is_played_once() -> None:
+    for path in Path(__file__).parent.glob("test_*.py"):
+        import_module(f"{__package__}.{path.stem}")
+    played = [case.name for group in Conformance.__subclasses__() for case in group.cases]
+    assert sorted(played) == sorted(case.name for case in CASES)
 
 
 def test_every_mutant_is_some_programs_to_notice() -> None:

@@ -1,0 +1,36 @@
+"""How often a provider is asked: soon after something changed, ever more rarely while nothing does. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Paced(Generic[T]):
+    """The last answer of `ask`, asked anew when it is due: `first_s` after a change or a hint, then half as long again each
+    time the answer is the same, up to `longest_s`. `now`: seconds that never go back."""
+
+    def __init__(self, ask: Callable[[], T], now: Callable[[], float], *, first_s: float, longest_s: float) -> None:
+        self._ask, self._now = ask, now
+        self._first_s, self._longest_s = first_s, longest_s
+        self._wait_s = 0.0
+        self._at = float("-inf")
+        self._last: T | None = None
+
+    def __call__(self) -> T:
+        if self._last is None or self._now() >= self._at + self._wait_s:
+            found = self._ask()
+            same = found == self._last
+            self._wait_s = min(max(self._wait_s, self._first_s) * 1.5, self._longest_s) if same else self._first_s
+            self._last, self._at = found, self._now()
+        return self._last
+
+    def hint(self) -> None:
+        """Something may have changed: the answer is due `first_s` after it was last asked for."""
+        self._wait_s = min(self._wait_s, self._first_s)
+
+    def forget(self) -> None:
+        """The answer is known to be old."""
+        self._last = None

@@ -1,0 +1,354 @@
+"""Prolific behind ports.Provider: our key -> one published study; its submissions -> visits (decisions/0009).
+
+Creating is not idempotent there, and a draft costs nothing: so drafts may double, and the id of the one that is to be
+published is written into `Memory` before it is. Every other write is a total or a transition, which may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from crowdstack.errors import Busy, Refused, Unclear
+from crowdstack.model import (
+    ListedState,
+    ListedVisit,
+    Money,
+    RunId,
+    Study,
+    StudyKey,
+    StudyState,
+    VisitId,
+    WorkerId,
+    gross_of,
+    visit_of,
+)
+from crowdstack.ports import Listing, Memory
+from crowdstack.providers.pace import Paced
+from crowdstack.providers.prolific.answers import Study as Found
+from crowdstack.providers.prolific.answers import StudyStatus, Submission, SubmissionStatus
+from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
+from crowdstack.providers.prolific.terms import mark, rejection, study_draft
+
+_STATES = {
+    SubmissionStatus.RESERVED: ListedState.RESERVED,
+    SubmissionStatus.ACTIVE: ListedState.ACTIVE,
+    SubmissionStatus.TIMED_OUT: ListedState.TIMED_OUT,
+    SubmissionStatus.AWAITING_REVIEW: ListedState.AWAITING,
+    SubmissionStatus.APPROVED: ListedState.APPROVED,
+    SubmissionStatus.PARTIALLY_APPROVED: ListedState.PARTIAL,
+    SubmissionStatus.REJECTED: ListedState.REJECTED,
+    SubmissionStatus.RETURNED: ListedState.RETURNED,
+    SubmissionStatus.SCREENED_OUT: ListedState.SCREENED_OUT,
+    SubmissionStatus.UNKNOWN: ListedState.UNKNOWN,
+}
+_PENDING = (StudyStatus.SCHEDULED, StudyStatus.PUBLISHING)
+_OVER = (StudyStatus.AWAITING_REVIEW, StudyStatus.COMPLETED)  # every place taken, or stopped: more places reopen it
+_GROUPS = {"allow_groups": "participant_group_allowlist", "block_groups": "participant_group_blocklist"}
+_FIRST_S, _LONGEST_S = 5.0, 60.0  # between two looks at the provider
+
+
+class ProlificProvider:
+    """ports.Provider of one task. `settings`: the spec's provider; `memory`: the adapter's notes on a run; `page`: the signed
+    link of a study (Busy before there is a server)."""
+
+    def __init__(
+        self,
+        api: Prolific,
+        settings: Mapping[str, Any],
+        *,
+        page: Callable[[StudyKey], str],
+        memory: Callable[[RunId], Memory],
+        runs: Callable[[], list[RunId]],
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        pace_s: tuple[float, float] = (_FIRST_S, _LONGEST_S),
+    ) -> None:
+        self._api, self._settings, self._page = api, settings, page
+        self._memory, self._runs, self._now, self._monotonic = memory, runs, now, monotonic
+        self._pace_s = pace_s
+        self._studies: dict[StudyKey, Paced[Found]] = {}
+        self._visits: dict[StudyKey, Paced[tuple[Submission, ...]]] = {}
+        self._asked: dict[StudyKey, datetime] = {}  # when the visits were last asked for
+        self._quotes: dict[Money, Money] = {}
+
+    def close(self) -> None:
+        self._api.http.close()
+
+    # -------------------------------------------------------------------------------------------- studies
+
+    def fetch_study(self, key: StudyKey) -> Study | None:
+        found = self._look(key)
+        return None if found is None or found.status is StudyStatus.UNPUBLISHED else self._study(key, found)
+
+    def open_study(self, key: StudyKey, *, places: int, reward: Money, title: str) -> Study:
+        """Find or make the draft, note its id, publish it. Refused: no funds, something that the account may not do."""
+        if places < 1:
+            raise Refused(f"a study needs places, not {places}")
+        notes = self._notes(key)
+        id_ = notes.get("study") or self._find(key) or self._create(key, places, reward, title)
+        notes.put("study", id_)
+        found = self._api.fetch_study(id_)
+        if found.status is StudyStatus.UNPUBLISHED:
+            if found.places != places:
+                self._api.change_published(id_, places=places)
+            self._api.move_study(id_, StudyMove.PUBLISH)
+        return self._study(key, self._look_again(key))
+
+    def raise_places(self, key: StudyKey, to: int) -> Study:
+        notes, found = self._notes(key), self._known(key)
+        if to > found.places:
+            if notes.get("closed"):
+                raise Refused(f"study {key} is closed: it cannot be given places")
+            self._api.change_published(found.id, places=to)
+            found = self._look_again(key)
+        return self._study(key, found)
+
+    def set_state(self, key: StudyKey, state: StudyState) -> Study:
+        notes, found = self._notes(key), self._known(key)
+        if notes.get("closed") and state is not StudyState.CLOSED:
+            raise Refused(f"study {key} is closed for good: it cannot be {state.value}")
+        if state is StudyState.PAUSED:
+            notes.put("paused", "yes")
+            if found.status is StudyStatus.ACTIVE:
+                self._api.move_study(found.id, StudyMove.PAUSE)
+        elif state is StudyState.OPEN:
+            if found.status is StudyStatus.PAUSED:
+                self._api.move_study(found.id, StudyMove.START)
+            notes.put("paused", "")
+        else:
+            if found.status in (StudyStatus.ACTIVE, StudyStatus.PAUSED):
+                self._api.move_study(found.id, StudyMove.STOP)
+            notes.put("closed", "yes")
+        return self._study(key, self._look_again(key))
+
+    def _create(self, key: StudyKey, places: int, reward: Money, title: str) -> str:
+        draft = study_draft(
+            self._settings,
+            key,
+            places=places,
+            reward=reward,
+            title=title,
+            page=self._page(key),
+            project=self._project(),
+            filters=self._groups(),
+        )
+        return self._api.create_study(draft).id
+
+    def _find(self, key: StudyKey) -> str | None:
+        """Our study over all states: one that is out before any draft, the oldest before later ones."""
+        found = self._api.find_studies(mark(key), project=self._project())
+        found.sort(key=lambda study: (study.status is StudyStatus.UNPUBLISHED, study.id))  # ids begin with their time
+        return found[0].id if found else None
+
+    def _project(self) -> str | None:
+        """The id of the project that the spec names; None: the account's first one."""
+        wanted = self._settings.get("project")
+        if wanted is None:
+            return None
+        for project in self._api.fetch_projects():
+            if wanted in (project.id, project.title):
+                return project.id
+        if self._settings.get("create"):
+            return self._api.create_project(wanted).id
+        raise Refused(f"there is no project {wanted!r} in the workspace", hint="provider.create: true makes it")
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Allow and block groups: they stay open to change when the study is out, filters do not."""
+        filters = []
+        for setting, filter_id in _GROUPS.items():
+            ids = []
+            for name in self._settings.get(setting, ()):
+                group = self._api.find_group(name)
+                if group is None:
+                    raise Refused(
+                        f"there is no participant group {name!r} in the workspace", hint="make it there first"
+                    )
+                ids.append(group.id)
+            if ids:
+                filters.append({"filter_id": filter_id, "selected_values": ids})
+        return filters
+
+    def _study(self, key: StudyKey, found: Found) -> Study:
+        state, by_hand = self._state(key, found)
+        return Study(id=found.id, key=key, places=found.places, state=state, reward=found.reward, by_hand=by_hand)
+
+    def _state(self, key: StudyKey, found: Found) -> tuple[StudyState, bool]:
+        """How it stands, and whether somebody else brought it there.
+
+        A study whose places are all taken waits for review and goes on with more places: for us it is open. After a
+        rejection it may be found paused (facts differ): `decide` starts it again like one that we paused.
+        """
+        notes = self._notes(key)
+        if notes.get("closed"):
+            return StudyState.CLOSED, False
+        if found.status is StudyStatus.PAUSED:
+            ours = bool(notes.get("paused")) or any(
+                visit.status is SubmissionStatus.REJECTED for visit in self._listed(key)
+            )
+            return StudyState.PAUSED, not ours
+        if notes.get("paused"):
+            return StudyState.PAUSED, False
+        if found.status in _OVER:
+            taken = [visit for visit in self._listed(key) if not _STATES[visit.status].gone]
+            stopped = len(taken) < found.places and found.status is StudyStatus.COMPLETED
+            return (StudyState.PAUSED, True) if stopped else (StudyState.OPEN, False)
+        return StudyState.OPEN, False
+
+    # -------------------------------------------------------------------------------------------- visits
+
+    def fetch_visits(self, key: StudyKey) -> Listing | None:
+        listed = self._listed(key)
+        visits = tuple(
+            ListedVisit(
+                visit=visit_of(key, WorkerId(found.participant), found.id),
+                submission=found.id,
+                worker=WorkerId(found.participant),
+                state=_STATES[found.status],
+                code=found.code,
+                started_at=found.started_at,
+                completed_at=found.completed_at,
+                return_asked=found.return_requested is not None,
+            )
+            for found in listed
+        )
+        return Listing(visits=visits, at=self._asked.get(key) or self._now())
+
+    def approve(self, key: StudyKey, visit: VisitId, worker: WorkerId, submission: str | None = None) -> None:
+        found = self._verified(key, visit, worker, submission)
+        if found.status in (SubmissionStatus.APPROVED, SubmissionStatus.PARTIALLY_APPROVED):
+            return
+        if found.status is SubmissionStatus.ACTIVE:
+            raise Busy(f"submission {found.id} was not handed in yet: it cannot be approved")
+        if found.status is not SubmissionStatus.AWAITING_REVIEW:
+            raise Refused(f"submission {found.id} is {found.status.value}: it cannot be paid any more")
+        self._api.approve(found.id)
+        self._changed(key)
+
+    def reject(
+        self, key: StudyKey, visit: VisitId, worker: WorkerId, reason: str, submission: str | None = None
+    ) -> None:
+        found = self._verified(key, visit, worker, submission)
+        if found.status is SubmissionStatus.REJECTED:
+            return
+        if found.status is not SubmissionStatus.AWAITING_REVIEW:
+            raise Refused(f"submission {found.id} is {found.status.value}: it cannot be rejected")
+        category = Rejection.NO_DATA if found.code is None or "nothing" in reason else Rejection.LOW_EFFORT
+        self._api.reject(found.id, message=rejection(reason), category=category)
+        self._changed(key)
+
+    def pay_bonus(
+        self, key: StudyKey, visit: VisitId, worker: WorkerId, submission: str | None, *, payment: str, net: Money
+    ) -> None:
+        """Setting up is free and may be repeated; paying is neither idempotent nor readable. So what had been paid before is
+        noted first, and from there on only the submission's own list of bonuses is believed. One at a time for each
+        submission, else nobody could tell which of them is shown."""
+        found = self._verified(key, visit, worker, submission)
+        notes, name, turn = self._notes(key), f"bonus:{payment}", f"paying:{found.id}"
+        if notes.get(turn) not in (None, "", payment):
+            raise Busy(f"another bonus to submission {found.id} is not shown yet")
+        if notes.get(name) is None:
+            before = self._on_top(found.id)
+            setup = self._api.create_bonus(found.study, {found.id: net}, booked=self.gross(net))
+            notes.put(turn, payment)
+            notes.put(name, str(before))
+            self._api.pay_bonus(setup.id)
+        if self._on_top(found.id) < int(notes.get(name) or 0) + net.minor:
+            raise Unclear(
+                f"bonus {payment} of {net} to submission {found.id} was sent and is not shown yet",
+                hint="if it stays so, look at the submission on Prolific's site; it is not sent again",
+            )
+        notes.put(turn, "")
+
+    def _on_top(self, submission: str) -> int:
+        """Minor units that were paid as bonuses so far."""
+        return sum(bonus.minor for bonus in self._api.fetch_submission(submission).bonuses or ())
+
+    def ask_return(self, key: StudyKey, submission: str, reason: str) -> None:
+        self._api.request_return(submission, [reason])
+        self._changed(key)
+
+    def _verified(self, key: StudyKey, visit: VisitId, worker: WorkerId, submission: str | None) -> Submission:
+        """The provider's record of just this visit, seen by this process (I8)."""
+        if submission is None:
+            raise Refused(f"visit {visit} has no id at the provider: it cannot be paid or rejected there")
+        known = (found for found in self._listed(key) if found.id == submission)
+        found = next(known, None) or self._api.fetch_submission(submission)
+        ours = visit_of(key, worker, found.id)
+        if found.study != self._id(key) or found.participant != worker or ours != visit:
+            raise Refused(f"submission {submission} belongs to another study or participant than visit {visit}")
+        return found
+
+    # -------------------------------------------------------------------------------------------- money
+
+    def gross(self, reward: Money) -> Money:
+        """The greater of the provider's own quote and our table of fees, for one visit."""
+        table = gross_of(reward, fee_bp=self._settings["fee_bp"], vat_bp=self._settings["vat_bp"])
+        if reward not in self._quotes:
+            self._quotes[reward] = self._api.quote(reward, 1)
+        return max(table, self._quotes[reward])
+
+    def spent(self) -> Money | None:
+        """By the provider's cost of every study of this task."""
+        ids = [id_ for run in self._runs() if (id_ := self._memory(run).get("study"))]
+        costs = [self._api.fetch_cost(id_).total for id_ in ids]
+        return None if not costs else sum(costs[1:], start=costs[0])
+
+    # -------------------------------------------------------------------------------------------- looking
+
+    def hint(self, key: StudyKey) -> None:
+        """Something may have changed there: look soon."""
+        for paced in (self._studies.get(key), self._visits.get(key)):
+            if paced is not None:
+                paced.hint()
+
+    def _notes(self, key: StudyKey) -> Memory:
+        return self._memory(RunId(key))  # a study's key is its run
+
+    def _id(self, key: StudyKey) -> str | None:
+        return self._notes(key).get("study")
+
+    def _look(self, key: StudyKey) -> Found | None:
+        id_ = self._id(key)
+        if id_ is None:
+            return None
+        if key not in self._studies:
+            self._studies[key] = self._paced(lambda: self._api.fetch_study(id_))
+        return self._studies[key]()
+
+    def _look_again(self, key: StudyKey) -> Found:
+        self._changed(key)
+        found = self._look(key)
+        assert found is not None, "its id was noted"
+        return found
+
+    def _known(self, key: StudyKey) -> Found:
+        if self._id(key) is None:
+            raise Refused(f"no study {key} is listed at Prolific")
+        return self._look_again(key)
+
+    def _listed(self, key: StudyKey) -> tuple[Submission, ...]:
+        id_ = self._id(key)
+        if id_ is None:
+            return ()
+
+        def ask() -> tuple[Submission, ...]:
+            at = self._now()
+            found = tuple(self._api.list_submissions(id_))
+            self._asked[key] = at
+            return found
+
+        if key not in self._visits:
+            self._visits[key] = self._paced(ask)
+        return self._visits[key]()
+
+    def _changed(self, key: StudyKey) -> None:
+        if key in self._studies:
+            self._studies[key].forget()
+        if key in self._visits:
+            self._visits[key].hint()
+
+    def _paced(self, ask: Callable[[], Any]) -> Paced[Any]:
+        first_s, longest_s = self._pace_s
+        return Paced(ask, self._monotonic, first_s=first_s, longest_s=longest_s)

@@ -1,0 +1,32 @@
+"""What an adapter notes on a run, to find it again after a crash."""
+
+from __future__ import annotations
+
+from crowdstack.model import RunId
+from crowdstack.ports import Memory
+from crowdstack.store import tables
+from crowdstack.store.base import Subject
+from crowdstack.store.database import Database
+
+
+class Memories(Subject):
+    def memory(self, run: RunId) -> Memory:
+        with self._database.reading() as db:
+            self._run_row(db, run)
+        return _RunMemory(self._database, run)
+
+
+class _RunMemory:
+    def __init__(self, database: Database, run: RunId) -> None:
+        self._database = database
+        self._run = run
+
+    def get(self, name: str) -> str | None:
+        row = tables.Memory
+        with self._database.reading() as db:
+            found = row.select(row.value).where(row.run == self._run, row.name == name).first(db)
+            return None if found is None else str(found.value)
+
+    def put(self, name: str, value: str) -> None:
+        with self._database.writing() as db:
+            tables.Memory.replace(run=self._run, name=name, value=value).execute(db)

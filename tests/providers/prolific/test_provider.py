@@ -1,0 +1,244 @@
+"""Prolific behind the port: the contract of every adapter, and what only this one has to withstand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+import pytest
+
+from crowdstack.errors import Busy, Refused, Unclear
+from crowdstack.fakes.prolific.fake import FakeProlific
+from crowdstack.fakes.prolific.faults import Faults
+from crowdstack.fakes.prolific.service import Service
+from crowdstack.fakes.prolific.settings import Settings
+from crowdstack.fakes.prolific.transport import InProcessTransport
+from crowdstack.model import ListedState, Money, RunId, StudyKey, StudyState, VisitId, WorkerId, visit_of
+from crowdstack.ports import Memory, Provider
+from crowdstack.providers.prolific.api import Prolific
+from crowdstack.providers.prolific.provider import ProlificProvider
+from crowdstack.providers.prolific.transport import Transport
+from crowdstack.tokens import Secret
+from tests.contracts.provider import ANN, BOB, KEY, REWARD, ProviderContract
+
+SETTINGS = {
+    "type": "prolific",
+    "minutes": 5,
+    "codes": {"done": "DONE1234", "nothing": "NONE1234"},
+    "fee_bp": 4280,
+    "vat_bp": 0,
+}
+TOKEN = "t0ken-of-the-fake-account"
+
+
+class Notes(dict[str, str]):
+    """ports.Memory that outlives an adapter."""
+
+    def put(self, name: str, value: str) -> None:
+        self[name] = value
+
+
+class Lab:
+    """A fake account, and adapters that forget all but their notes."""
+
+    def __init__(self, *, wallet: int = 100_000, **settings: object) -> None:
+        self.faults = Faults(1)
+        self.fake = FakeProlific(
+            wallet=wallet,
+            currency="USD",
+            token=TOKEN,
+            faults=self.faults,
+            settings=Settings(pay_lag_s=0, publishing_s=0, **settings),  # type: ignore[arg-type]
+        )
+        self.service = Service(self.fake)
+        self.notes: dict[RunId, Notes] = {}
+
+    def open(self) -> ProlificProvider:
+        http = Transport(
+            Secret(TOKEN.encode()),
+            adapter=InProcessTransport(self.service, self.fake.advance),  # type: ignore[arg-type]
+            sleep=self.fake.advance,
+            wall=lambda: self.fake.now,
+        )
+        return ProlificProvider(
+            Prolific(http, workspace=self.fake.workspace.id, currency="USD"),
+            SETTINGS,
+            page=lambda key: f"https://study.example.org/?t=signed-for-{key}",
+            memory=self._memory,
+            runs=lambda: [run for run, notes in self.notes.items() if notes],
+            now=lambda: datetime.fromtimestamp(self.fake.now, timezone.utc),
+            monotonic=lambda: self.fake.now,
+            pace_s=(0, 0),
+        )
+
+    def _memory(self, run: RunId) -> Memory:
+        return self.notes.setdefault(run, Notes())
+
+    def study(self) -> str:
+        return self.notes[RunId(KEY)]["study"]
+
+    def came(self, worker: WorkerId, *, code: str | None = "DONE1234") -> tuple[VisitId, str]:
+        """This worker took a place, worked, and handed in."""
+        submission = self.fake.reserve(self.study(), worker)
+        self.fake.start(submission.id)
+        self.fake.advance(60)
+        self.fake.complete(submission.id, code)
+        self.fake.advance(1)
+        return visit_of(KEY, worker, submission.id), submission.id
+
+    def open_study(self, provider: Provider, places: int = 2) -> None:
+        provider.open_study(KEY, places=places, reward=REWARD, title="Birds")
+
+    def published(self) -> list[str]:
+        return [effect.subject for effect in self.fake.effects() if effect.verb == "publish"]
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab()
+
+
+@pytest.fixture
+def provider(lab: Lab) -> Iterator[ProlificProvider]:
+    opened = lab.open()
+    yield opened
+    opened.close()
+
+
+class TestProlificProvider(ProviderContract):
+    @pytest.fixture(autouse=True)
+    def _lab(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def came(self, provider: Provider, number: int, worker: WorkerId) -> tuple[VisitId, str | None]:
+        try:
+            return self.lab.came(worker)
+        except Exception as refusal:  # there is no place
+            raise Refused(str(refusal)) from refusal
+
+
+def test_everybody_who_took_a_place_is_told_with_our_name_of_the_visit(lab: Lab, provider: ProlificProvider) -> None:
+    lab.open_study(provider, places=3)
+    visit, submission = lab.came(ANN)
+    inside = lab.fake.reserve(lab.study(), BOB)
+    listing = provider.fetch_visits(KEY)
+    assert listing is not None
+    told = {found.submission: (found.visit, found.worker, found.state, found.code) for found in listing.visits}
+    assert told == {
+        submission: (visit, ANN, ListedState.AWAITING, "DONE1234"),
+        inside.id: (visit_of(KEY, BOB, inside.id), BOB, ListedState.RESERVED, None),
+    }
+
+
+@pytest.mark.parametrize("fault", ["5xx_after", "drop_after", "timeout_after"])
+@pytest.mark.parametrize("path", ["/studies/$", "/transition/", "/studies/.+/$"])
+def test_a_lost_answer_leads_to_one_published_study(lab: Lab, fault: str, path: str) -> None:
+    lab.faults.force(fault, method="POST", path=path)
+    for _ in range(3):
+        provider = lab.open()  # a new life each time
+        try:
+            lab.open_study(provider)
+            break
+        except Busy:
+            lab.fake.advance(30)
+    assert len(set(lab.published())) == 1
+    study = lab.open().fetch_study(KEY)
+    assert study is not None
+    assert (study.places, study.state) == (2, StudyState.OPEN)
+
+
+def test_killed_between_draft_and_note_only_the_noted_one_is_published(lab: Lab) -> None:
+    first = lab.open()
+    create = first._create
+    made: list[str] = []
+
+    def killed(*arguments: object, **more: object) -> str:
+        made.append(create(*arguments, **more))  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    first._create = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        lab.open_study(first)
+    lab.open_study(lab.open())
+    assert lab.published() == made  # found by its name
+
+
+def test_a_bonus_whose_payment_got_no_answer_is_not_paid_again(lab: Lab) -> None:
+    provider = lab.open()
+    lab.open_study(provider)
+    visit, submission = lab.came(ANN)
+    provider.approve(KEY, visit, ANN, submission)
+    lab.faults.force("drop_after", path="/pay/")
+    with pytest.raises(Unclear):
+        provider.pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)
+    lab.open().pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)  # it is shown: all is well
+    lines = [line for line in lab.fake.wallet_lines() if line.purpose.startswith("bonus")]
+    assert len(lines) == 1
+
+
+def test_a_bonus_that_was_never_paid_stays_unclear_and_is_never_sent_again(lab: Lab) -> None:
+    provider = lab.open()
+    lab.open_study(provider)
+    visit, submission = lab.came(ANN)
+    provider.approve(KEY, visit, ANN, submission)
+    lab.faults.force("drop_before", path="/pay/")
+    for _ in range(3):
+        with pytest.raises(Unclear):
+            lab.open().pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)
+        lab.fake.advance(3600)
+    assert not [line for line in lab.fake.wallet_lines() if line.purpose.startswith("bonus")]
+    with pytest.raises(Busy):  # and until a person has looked, no other one to this submission
+        lab.open().pay_bonus(KEY, visit, ANN, submission, payment="second", net=REWARD)
+
+
+def test_a_full_study_is_open_for_more_places(lab: Lab, provider: ProlificProvider) -> None:
+    lab.open_study(provider, places=1)
+    visit, submission = lab.came(ANN)
+    provider.approve(KEY, visit, ANN, submission)
+    study = provider.fetch_study(KEY)
+    assert study is not None
+    assert (study.state, study.by_hand) == (StudyState.OPEN, False)
+    assert provider.raise_places(KEY, 2).places == 2
+    lab.came(BOB)
+
+
+def test_a_study_that_somebody_paused_on_the_site_is_said_to_be(lab: Lab, provider: ProlificProvider) -> None:
+    lab.open_study(provider)
+    lab.fake.by_hand(lab.study(), "PAUSE")
+    study = provider.fetch_study(KEY)
+    assert study is not None
+    assert (study.state, study.by_hand) == (StudyState.PAUSED, True)
+
+
+def test_a_study_that_we_paused_is_not(lab: Lab, provider: ProlificProvider) -> None:
+    lab.open_study(provider)
+    assert not provider.set_state(KEY, StudyState.PAUSED).by_hand
+    assert provider.set_state(KEY, StudyState.OPEN).state is StudyState.OPEN
+
+
+def test_no_funds_is_a_refusal_and_the_draft_waits(lab: Lab) -> None:
+    poor = Lab(wallet=10)
+    with pytest.raises(Refused):
+        poor.open_study(poor.open())
+    poor.fake.top_up(100_000)
+    poor.open_study(poor.open())
+    assert len(poor.published()) == 1
+
+
+def test_a_forged_pair_is_never_paid(lab: Lab, provider: ProlificProvider) -> None:
+    lab.open_study(provider)
+    _, submission = lab.came(ANN)
+    for worker, named in ((BOB, submission), (ANN, "f" * 24)):
+        with pytest.raises(Refused):
+            provider.approve(KEY, visit_of(KEY, worker, named), worker, named)
+    assert not lab.fake.wallet_lines()
+
+
+def test_a_gross_price_is_the_dearer_of_quote_and_table(lab: Lab, provider: ProlificProvider) -> None:
+    assert provider.gross(Money(100, "USD")) == Money(143, "USD")
+
+
+def test_another_run_has_its_own_study(lab: Lab, provider: ProlificProvider) -> None:
+    lab.open_study(provider)
+    provider.open_study(StudyKey("birds-2"), places=1, reward=REWARD, title="Birds")
+    assert len(set(lab.published())) == 2
