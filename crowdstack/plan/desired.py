@@ -5,7 +5,6 @@ Made by `deploy`; read by `decide`, `forecast`, `cost` and, without the spec at 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -13,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from crowdstack.model import Item, Money, StudyKey, TaskName, UnitCounts, WorkerId
-from crowdstack.plan.fees import PROLIFIC_FEES_BP, PROLIFIC_HOURLY, basis_points
+from crowdstack.plan.panels import claims_of, finish_of, floor_of, provider_settings
 from crowdstack.wire.stack import StackInputs
 
 if TYPE_CHECKING:  # pydantic stays out of the reconciler
@@ -145,7 +144,9 @@ def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
         (0, provider.surplus) if isinstance(provider.surplus, int) else (int(provider.surplus.rstrip("% ")), 5)
     )
     top_up = provider.pay.top_up
-    settings, floor = _provider_settings(spec, per_visit), _floor(spec)
+    floor, minutes = floor_of(spec), None
+    if provider.type == "prolific" and task.estimated_time is not None:
+        minutes = ceil_div(task.estimated_time * per_visit, 60)
     return Desired(
         task=spec.name,
         study=StudyKey(run),
@@ -159,10 +160,10 @@ def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
         open_ended=endless and not all(item.offered_to for item in items),
         reward=task.reward,
         estimated_s=task.estimated_time,
-        minutes=settings.get("minutes"),
+        minutes=minutes,
         minimum_hourly=floor[0],
         recommended_hourly=floor[1],
-        refuse_underpaid=settings.get("pay_floor") != "warn",
+        refuse_underpaid=provider.type != "prolific" or provider.pay_floor == "refuse",
         top_up_to=top_up.to_hourly if top_up else None,
         top_up_most=top_up.at_most if top_up else None,
         budget=spec.budget.max if spec.budget else None,
@@ -172,7 +173,7 @@ def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
         surplus_least=least,
         keep=spec.lifecycle.keep,
         blocked=tuple(WorkerId(worker) for worker in spec.workers.block),
-        provider=settings,
+        provider=provider_settings(spec, minutes),
         crowd=_crowd_settings(spec),
     )
 
@@ -184,54 +185,6 @@ def _coming(spec: Spec) -> int | None:
     if crowd is None:
         return None
     return len(crowd.names) if crowd.type == "human" else crowd.workers
-
-
-def _floor(spec: Spec) -> tuple[Money | None, Money | None]:
-    """The least pay of an hour, and what is recommended."""
-    provider, currency = spec.provider, spec.task.reward.currency
-    if provider.type == "prolific":
-        least, better = PROLIFIC_HOURLY[currency]
-        return Money(least, currency), Money(better, currency)
-    return (provider.minimum_per_hour if provider.type == "generic" else None), None
-
-
-def _provider_settings(spec: Spec, per_visit: int) -> dict[str, Any]:
-    """The provider as its adapter needs it, JSON: fields of the spec under their own names, and what follows from them."""
-    provider = spec.provider
-    if provider.type == "mock":
-        return {"type": provider.type, "wallet": _to_json(provider.wallet)}
-    told: dict[str, Any] = provider.model_dump(
-        mode="json", exclude={"wave", "surplus", "pay", "fee", "fee_percent", "vat_percent", "minimum_per_hour"}
-    )
-    told["vat_bp"] = basis_points(provider.vat_percent)
-    if provider.type == "generic":
-        return {**told, "fee_bp": basis_points(provider.fee_percent), "link": provider.given_link}
-    assert spec.task.estimated_time is not None, "a spec for prolific has one"
-    longest, codes = told.pop("maximum_allowed_time"), told.pop("completion_codes")
-    return {
-        **told,
-        "fee_bp": PROLIFIC_FEES_BP[provider.fee],
-        "currency": spec.task.reward.currency,
-        "name": provider.name or spec.task.title,
-        "description": provider.description or spec.task.description,
-        "filters": [_filter(found) for found in told["filters"]],
-        "minutes": ceil_div(spec.task.estimated_time * per_visit, 60),
-        "maximum_minutes": None if longest is None else longest // 60,
-        "codes": {end: codes[end] or _code(spec.name, end) for end in ("done", "nothing")},
-    }
-
-
-def _filter(value: Any) -> Any:
-    """A filter without the parts that were not given."""
-    if isinstance(value, Mapping):
-        return {name: _filter(part) for name, part in value.items() if part is not None}
-    return [_filter(part) for part in value] if isinstance(value, list) else value
-
-
-def _code(task: TaskName, end: str) -> str:
-    """A completion code of the task. Nothing is paid for a code alone, so it need not be secret; it is the same in each
-    run, so that preview and run agree on it."""
-    return hashlib.sha256(f"crowdstack\0{task}\0{end}".encode()).hexdigest()[:10].upper()
 
 
 def _crowd_settings(spec: Spec) -> dict[str, Any]:
@@ -279,6 +232,8 @@ def stack_inputs(spec: Spec, run: str, bundle: Bundle) -> StackInputs:
         max_units=spec.workers.max_units,
         sample=task.sample,
         completion=task.completion,
+        claims=claims_of(spec),
+        finish=finish_of(spec),
         **placed,
     )
 

@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from crowdstack.model import Item, ItemId, UnitCounts, WorkerId
-from crowdstack.plan.desired import Desired, desired_of
-from crowdstack.spec import load_spec
+from crowdstack.plan.desired import Desired, desired_of, stack_inputs
+from crowdstack.spec import build_bundle, load_spec
+from crowdstack.wire.configs import Claims
+from crowdstack.wire.stack import StackInputs
 
 
 def items(count: int, *workers: str) -> list[Item]:
@@ -146,3 +148,43 @@ def test_settings_of_a_run_begun_before_floors_were_known_are_read(wish: Any) ->
     old = {name: value for name, value in wish().to_settings().items() if "hourly" not in name and "top_up" not in name}
     del old["minutes"], old["refuse_underpaid"]
     assert Desired.from_settings(old, run="birds-1") == wish()
+
+
+def stack(path: Path) -> StackInputs:
+    spec = load_spec(path, environ={})
+    return stack_inputs(spec, "opinions-1", build_bundle(spec))
+
+
+def test_the_server_is_told_how_people_say_who_they_are_and_how_they_get_back() -> None:
+    from tests.spec.test_panels import WHOLE
+
+    told = stack(WHOLE / "prolific.yaml")
+    assert told.claims == Claims(worker="PROLIFIC_PID", submission="SESSION_ID")
+    assert told.finish is not None
+    assert told.finish.answered.to("w", "s")["url"] == "https://app.prolific.com/submissions/complete?cc=DONE-1"
+    assert told.finish.empty.code == "NOTHING-1"
+    panel = stack(WHOLE / "generic.yaml")
+    assert panel.claims == Claims(worker="person", submission="round")
+    assert panel.finish is not None
+    assert panel.finish.answered.to("w 1", "s/1") == {
+        "code": "DONE-1",
+        "url": "https://panel.example.com/done?id=s%2F1",
+    }
+    assert panel.finish.empty.to("w 1", "s/1")["url"] == "https://panel.example.com/full?id=w%201"
+    assert StackInputs.from_json(panel.to_json()) == panel
+
+
+def test_a_crowd_of_ours_needs_neither() -> None:
+    told = stack(Path(__file__).parents[2] / "examples" / "demo" / "task.yaml")
+    assert (told.claims, told.finish) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://panel.example.com", "https://panel.example.com:8443/a?b={visit}&c=[x]~!'(*)", "https://p.example.com?{worker}"],
+)  # fmt: skip
+def test_an_address_that_a_spec_may_give_is_one_that_the_server_takes(wish: Any, url: str, tmp_path: Path) -> None:
+    wish(task=PROLIFIC, provider={"type": "generic", "finish": {"url": url}})
+    told = stack(tmp_path / "birds.yaml")
+    assert told.finish is not None
+    assert told.finish.answered.url == url.replace("{visit}", "{submission}")
