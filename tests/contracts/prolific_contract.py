@@ -240,18 +240,20 @@ def _asks(schema: Any) -> bool:
 
 
 def _faults(schema: Any, value: Any, where: str, strict: bool = False) -> list[str]:
-    every = {name: _whole(kept, (name,)) for name, kept in API["schemas"].items()} if _refers(schema) else {}
-    if strict:
-        schema, every = _closed(schema), _closed(every)
-    validator = jsonschema.Draft202012Validator({**schema, "schemas": every})
+    validator = _validator(json.dumps(schema), strict)
     return [
         f"{where}{''.join(f'[{step!r}]' for step in fault.absolute_path)}: {fault.message[:300]}"
         for fault in validator.iter_errors(value)
     ]
 
 
-def _refers(schema: Any) -> bool:
-    return '"$ref"' in json.dumps(schema)
+@functools.cache
+def _validator(schema: str, strict: bool) -> jsonschema.Draft202012Validator:
+    found = json.loads(schema)
+    every = {name: _whole(kept, (name,)) for name, kept in API["schemas"].items()} if '"$ref"' in schema else {}
+    if strict:
+        found, every = _closed(found), _closed(every)
+    return jsonschema.Draft202012Validator({**found, "schemas": every})
 
 
 def _read(value: Any, schema: Any) -> Any:
