@@ -47,7 +47,7 @@ class InProcessTransport(BaseAdapter):
         )
         if isinstance(answer, Lost):
             if answer.hangs:
-                seconds = timeout[1] if isinstance(timeout, tuple) else timeout
+                seconds = timeout[1] if isinstance(timeout, tuple) else getattr(timeout, "total", timeout)
                 self._waited(float(seconds or 0))
                 raise requests.ReadTimeout("no answer came in time", request=request)
             raise requests.ConnectionError("the connection was closed without an answer", request=request)
