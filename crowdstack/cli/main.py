@@ -43,6 +43,7 @@ HOMES = {
     "state": "state_commands",
     "doctor": "doctor_command",
     "restore": "restore_command",
+    "fake": "fake_command",
     "reconcile": "reconcile_command",
 }
 ALIASES = {"plan": "preview", "ps": "status", "down": "destroy"}
