@@ -44,8 +44,10 @@ HOMES = {
     "cost": "pay_commands",
     "engine": "engine_commands",
     "state": "state_commands",
+    "register": "register_command",
     "doctor": "doctor_command",
     "restore": "restore_command",
+    "fake": "fake_command",
     "reconcile": "reconcile_command",
 }
 ALIASES = {"plan": "preview", "ps": "status", "down": "destroy"}

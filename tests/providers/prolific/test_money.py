@@ -18,7 +18,7 @@ from tests.providers.prolific.service import Service, cost, prolific, transport
 
 DECIMALS = {"GBP": 2, "USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 currencies = st.sampled_from(sorted(DECIMALS))
-minors = st.integers(0, 10**12)
+minors = st.integers(0, money.MOST)
 ids = st.from_regex(r"\A[0-9a-f]{24}\Z")
 
 CREATE = "POST /submissions/bonus-payments/"
