@@ -53,7 +53,7 @@ class Lab:
         self.service = Service(self.fake)
         self.notes: dict[RunId, Notes] = {}
 
-    def open(self) -> ProlificProvider:
+    def open(self, **more: object) -> ProlificProvider:
         http = Transport(
             Secret(TOKEN.encode()),
             adapter=InProcessTransport(self.service, self.fake.advance),  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ class Lab:
         )
         return ProlificProvider(
             Prolific(http, workspace=self.fake.workspace.id, currency="USD"),
-            SETTINGS,
+            {**SETTINGS, **more},
             page=lambda key: f"https://study.example.org/?t=signed-for-{key}",
             memory=self._memory,
             runs=lambda: [run for run, notes in self.notes.items() if notes],
@@ -242,3 +242,30 @@ def test_another_run_has_its_own_study(lab: Lab, provider: ProlificProvider) -> 
     lab.open_study(provider)
     provider.open_study(StudyKey("birds-2"), places=1, reward=REWARD, title="Birds")
     assert len(set(lab.published())) == 2
+
+
+def test_a_filter_that_the_account_does_not_know_is_told_before_anything_is_made(lab: Lab) -> None:
+    provider = lab.open(filters=[{"filter_id": "agee", "selected_range": {"lower": 18}}])
+    with pytest.raises(Refused, match="no filter 'agee'") as told:
+        lab.open_study(provider)
+    assert "'age'" in str(told.value)
+    assert not lab.fake.effects()
+
+
+def test_an_old_requirement_becomes_the_filter_that_asks_for_the_same(lab: Lab) -> None:
+    old = {"name": "AgeRangeEligibilityRequirement", "min_age": 18, "max_age": 30}
+    provider = lab.open(eligibility_requirements=[old])
+    lab.open_study(provider)
+    young, grown = lab.fake.add_person(ANN, age=17), lab.fake.add_person(BOB, age=20)
+    assert not lab.fake.open_studies(young.id)
+    assert lab.fake.open_studies(grown.id)
+
+
+def test_an_old_requirement_without_a_filter_is_refused(lab: Lab) -> None:
+    with pytest.raises(Refused, match="HandednessEligibilityRequirement"):
+        lab.open_study(lab.open(eligibility_requirements=[{"name": "HandednessEligibilityRequirement"}]))
+
+
+def test_a_group_that_is_not_there_is_told(lab: Lab) -> None:
+    with pytest.raises(Refused, match="no participant group 'friends'"):
+        lab.open_study(lab.open(allow_groups=["friends"]))
