@@ -5,7 +5,7 @@ Only `wiring` names an adapter. Errors: `Busy` (try at the next tick), `Refused`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -89,18 +89,22 @@ def ignore(_: Step) -> None:
 
 
 class Engine(Protocol):
-    """Makes a stack so. Verbs block; one at a time per stack (LockHeld). Killed anywhere and run again = run once."""
+    """Makes a stack so. Verbs block; one at a time per stack (LockHeld). Killed anywhere and run again = run once.
 
-    def preview(self, program: Program) -> StackResult:
+    targets: the only resources that are looked at and may change, by URN; all when there are none. StepFailed for one that needs
+    what is still to be made, or is to be deleted while others need it; for one that nobody knows, once the rest is done.
+    """
+
+    def preview(self, program: Program, *, targets: Collection[str] = ()) -> StackResult:
         """The steps `up` would take now, resources looked at first (`refresh`); nothing is changed, not even the state."""
 
-    def up(self, program: Program, on_step: OnStep = ...) -> StackResult:
+    def up(self, program: Program, on_step: OnStep = ..., *, targets: Collection[str] = ()) -> StackResult:
         """Refresh, then make it so. StepFailed after the first failed step; the state then holds all that was done."""
 
-    def destroy(self, on_step: OnStep = ...) -> StackResult:
+    def destroy(self, on_step: OnStep = ..., *, targets: Collection[str] = ()) -> StackResult:
         """Delete every resource, dependents first, and the state's entries with them. A repeat does nothing."""
 
-    def refresh(self, on_step: OnStep = ...) -> StackResult:
+    def refresh(self, on_step: OnStep = ..., *, targets: Collection[str] = ()) -> StackResult:
         """Take into the state what changed outside of us; nothing else changes. No program is run."""
 
     def outputs(self) -> Mapping[str, Any] | None:

@@ -6,7 +6,7 @@ While something is up its engine stays the same, so that reconciler, `status` an
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,17 +77,17 @@ class ChosenEngine:
     def current(self) -> Engine:
         return self._open(self.choice)
 
-    def preview(self, program: Program) -> StackResult:
-        return self.current.preview(program)
+    def preview(self, program: Program, *, targets: Collection[str] = ()) -> StackResult:
+        return self.current.preview(program, targets=targets)
 
-    def up(self, program: Program, on_step: OnStep = ignore) -> StackResult:
-        return self.current.up(program, on_step)
+    def up(self, program: Program, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
+        return self.current.up(program, on_step, targets=targets)
 
-    def destroy(self, on_step: OnStep = ignore) -> StackResult:
-        return self.current.destroy(on_step)
+    def destroy(self, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
+        return self.current.destroy(on_step, targets=targets)
 
-    def refresh(self, on_step: OnStep = ignore) -> StackResult:
-        return self.current.refresh(on_step)
+    def refresh(self, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
+        return self.current.refresh(on_step, targets=targets)
 
     def outputs(self) -> Mapping[str, Any] | None:
         return self.current.outputs()

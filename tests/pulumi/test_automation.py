@@ -15,7 +15,7 @@ import pytest
 from crowdstack import process
 from crowdstack.engine.automation.engine import AutomationEngine
 from crowdstack.errors import CrowdstackError, LockHeld, StateMismatch, StepFailed
-from crowdstack.ports import Step
+from crowdstack.ports import Engine, StackResult, Step
 from crowdstack.process import ProcessId
 from tests.engine.world import Box, Thing, World, program, told
 from tests.pulumi.world import RealWorld
@@ -79,6 +79,47 @@ def test_refresh_takes_in_what_changed_outside_and_changes_nothing_itself(real: 
     assert sorted(map(str, seen.steps)) == sorted(map(str, embedded.engine.refresh().steps))
     assert real.kind.things() == there
     assert told(real.engine.refresh()) == []
+
+
+def named(name: str) -> str:
+    return f"urn:pulumi:shop::paint::crowdstack:index:Thing::{name}"
+
+
+BOX_THING = "urn:pulumi:shop::paint::crowdstack:test:Box$crowdstack:index:Thing::box-thing"
+FIRST, SECOND, NOBODY = named("first"), named("second"), named("nobody")
+
+
+def test_targets_mean_the_same_on_both_engines(real: RealWorld, tmp_path: Path) -> None:
+    """Each verb with targets, refused or not: the same is told, and the same is there afterwards."""
+    embedded = World(tmp_path / "embedded")
+    verbs: list[Callable[[Engine], StackResult]] = [
+        lambda engine: engine.preview(program(things()), targets=[FIRST]),
+        lambda engine: engine.up(program(things()), targets=[FIRST, NOBODY]),
+        lambda engine: engine.up(program(things()), targets=[SECOND]),
+        lambda engine: engine.up(program(things())),
+        lambda engine: engine.preview(program(things("yellow", "square")), targets=[FIRST]),
+        lambda engine: engine.preview(program(things("yellow", "square")), targets=[NOBODY]),
+        lambda engine: engine.up(program(things("yellow")), targets=[SECOND]),
+        lambda engine: engine.refresh(targets=[FIRST, NOBODY]),
+        lambda engine: engine.refresh(targets=[SECOND]),
+        lambda engine: engine.destroy(targets=[FIRST]),
+        lambda engine: engine.destroy(targets=[SECOND, NOBODY]),
+        lambda engine: engine.destroy(targets=[SECOND, NOBODY]),
+        lambda engine: engine.destroy(targets=[FIRST, BOX_THING]),
+        lambda engine: engine.destroy(),
+        lambda engine: engine.destroy(targets=[FIRST]),
+    ]
+    for number, verb in enumerate(verbs):
+        happened = []
+        for engine in (embedded.engine, real.engine):
+            try:
+                happened.append(sorted(map(str, verb(engine).steps)))
+            except StepFailed as fault:
+                happened.append([fault.what, str(fault.where), str(fault.hint)])
+        assert happened[0] == happened[1], number
+        assert real.things() == sorted(embedded.things()), number
+        ours, its = embedded.engine.outputs(), real.engine.outputs()
+        assert (ours and ours.keys()) == (its and its.keys()), number
 
 
 def test_looking_makes_nothing(real: RealWorld) -> None:

@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +28,7 @@ from crowdstack.engine.deployments import Deployment
 from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
+from crowdstack.engine.targets import refuse_unknown
 from crowdstack.errors import Busy, CrowdstackError, StateMismatch, StepFailed
 from crowdstack.folder import private_folder, write_private
 from crowdstack.lock import held
@@ -72,48 +73,50 @@ class AutomationEngine:
 
     # ------------------------------------------------------------------------------------------ ports.Engine
 
-    def preview(self, program: Program) -> StackResult:
+    def preview(self, program: Program, *, targets: Collection[str] = ()) -> StackResult:
         self._mend()
         found = self._fetch()
         with self._room(program, found) as room:
             if found is None:  # looking makes no stack: what is not there is previewed in a place that goes away
-                return self._aside(room)._walk("preview", program, room, ignore)
-            return self._walk("preview", program, room, ignore, "--refresh")
+                return self._aside(room)._walk("preview", program, room, ignore, *_aimed(targets))
+            return self._walk("preview", program, room, ignore, *_looking(found, targets), *_aimed(targets))
 
-    def up(self, program: Program, on_step: OnStep = ignore) -> StackResult:
+    def up(self, program: Program, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
         with self._alone():
             found, taken_up = self._settled(keep=True)
             with self._room(program, found) as room:
                 if found is None:
                     self._begin(room)
-                told = ("--yes", "--skip-preview", "--refresh")
+                told = ("--yes", "--skip-preview", *_looking(found, targets), *_aimed(targets))
                 result = self._walk("up", program, room, on_step, *told, taken_up=taken_up)
             return replace(result, outputs=self._look() or {})
 
-    def destroy(self, on_step: OnStep = ignore) -> StackResult:
-        if not self.folder.exists():
-            return StackResult(steps=())
-        with self._alone():
-            found, _ = self._settled(keep=False)
-            if found is None:
-                self._outputs.forget()
-                return StackResult(steps=())
-            with self._room(None, found) as room:
-                result = self._walk("destroy", None, room, on_step, "--yes", "--skip-preview")
-                self._change("stack", "rm", "--yes", room=room)
-            self._outputs.forget()
-            return result
+    def destroy(self, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
+        return self._without_program("destroy", on_step, targets)
 
-    def refresh(self, on_step: OnStep = ignore) -> StackResult:
+    def refresh(self, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
+        return self._without_program("refresh", on_step, targets)
+
+    def _without_program(self, verb: str, on_step: OnStep, targets: Collection[str]) -> StackResult:
+        """The CLI refuses targets that it does not know before it begins, so it is given those that are there."""
+        result, outputs = StackResult(steps=()), None
         if not self.folder.exists():
-            return StackResult(steps=())
+            return result
         with self._alone():
-            found, _ = self._settled(keep=True)
-            if found is None:
-                return StackResult(steps=())
-            with self._room(None, found) as room:
-                result = self._walk("refresh", None, room, on_step, "--yes", "--skip-preview")
-            return replace(result, outputs=self._look() or {})
+            found, _ = self._settled(keep=verb != "destroy" or bool(targets))
+            aimed, gone = _known(found).intersection(targets), found is None
+            if found is not None and (aimed or not targets):
+                with self._room(None, found) as room:
+                    result = self._walk(verb, None, room, on_step, "--yes", "--skip-preview", *_aimed(aimed))
+                    gone = verb == "destroy" and not (targets and _known(self._fetch()))
+                    if gone:
+                        self._change("stack", "rm", "--yes", room=room)
+            if gone:
+                self._outputs.forget()
+            else:
+                outputs = self._look()
+        refuse_unknown(targets, _known(found))
+        return replace(result, outputs=outputs or {})
 
     def outputs(self) -> Mapping[str, Any] | None:
         """As of the last change, whoever made it. A backend on this machine is asked only when its file has changed."""
@@ -357,6 +360,20 @@ class AutomationEngine:
             self._change("stack", "import", "--file", str(file), room=room)
         finally:
             file.unlink()
+
+
+def _known(found: Deployment | None) -> set[str]:
+    """The URNs of what is in the state."""
+    return {resource["urn"] for resource in deployments.resources(found or {})}
+
+
+def _looking(found: Deployment | None, targets: Collection[str]) -> tuple[str, ...]:
+    """Look at the targets first. The CLI does not know how to while one of them is still to be made."""
+    return ("--refresh",) if _known(found).issuperset(targets) else ()
+
+
+def _aimed(targets: Collection[str]) -> tuple[str, ...]:
+    return tuple(word for urn in sorted(targets) for word in ("--target", urn))
 
 
 def _before(file: Path) -> Path:

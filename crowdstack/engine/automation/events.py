@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from crowdstack.engine.automation.faults import about_targets
 from crowdstack.engine.urns import PROVIDER_TYPE, name_of, type_of
 from crowdstack.engine.values import differing
 from crowdstack.errors import StepFailed
@@ -82,6 +83,9 @@ class Story:
         for urn, message in self._told:
             if urn in self._failed:
                 return _step_failed(self._failed[urn], urn, message)
+        for urn, message in self._told:
+            if (about := about_targets(urn, message)) is not None:
+                return about
         for urn, message in self._told:
             if urn:
                 return StepFailed(f"{type_of(urn)} {name_of(urn)} was refused by the engine", where=urn, why=message)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from crowdstack import process
+from crowdstack.engine import targets
 from crowdstack.errors import Busy, CredentialsMissing, CrowdstackError, LockHeld, Refused, StateMismatch, StepFailed
 
 _LOCKED = re.compile(r"created by (?P<user>\S+)@(?P<host>\S+) \(pid (?P<pid>\d+)\) at (?P<at>\S+)")
@@ -51,6 +52,17 @@ def owners(told: str) -> list[Owner]:
         )
         for found in _LOCKED.finditer(told)
     ]
+
+
+def about_targets(urn: str, told: str) -> StepFailed | None:
+    """What it complains of a target, in the words of both engines; None when it is something else."""
+    if found := re.search(r"Target '(urn:.+?)' could not be found", told):
+        return targets.unknown(found[1])
+    if found := re.search(r"depends on '(urn:.+?)' which (?:was )+not specified in --target", told):
+        return targets.missing(urn, [found[1]])
+    if "will be destroyed but was not specified in --target" in told:
+        return targets.left_behind(urn)
+    return None
 
 
 def error_of(told: str, *, backend: str, passphrase: str) -> CrowdstackError:

@@ -19,9 +19,9 @@ from crowdstack.engine.embedded.options import gap_between, hidden, ignoring, un
 from crowdstack.engine.embedded.snapshot import Snapshot, is_provider, needs_of
 from crowdstack.engine.embedded.state import Operation, Resource, State
 from crowdstack.engine.plugin import Diff, Found, Plugin, ResourceType, check, diff
+from crowdstack.engine.targets import left_behind, missing, refuse_unknown
 from crowdstack.engine.urns import PROVIDER_TYPE, STACK_TYPE
 from crowdstack.engine.values import Properties, Unknown, differing, holds, marked, plain
-from crowdstack.errors import StepFailed
 from crowdstack.ports import OnStep, StackResult, Step, ignore
 from crowdstack.ports import Operation as Verb
 
@@ -47,10 +47,10 @@ class Deployment:
         targets: Collection[str] = (),
     ) -> None:
         self.names = names or Names("", "")
+        self.preview = save is None
         self.steps: list[Step] = []
         self._stack = Snapshot(state)
         self._plugin = plugin
-        self.preview = save is None
         self._save = save
         self._on_step = on_step
         self._targets = frozenset(targets)
@@ -86,8 +86,8 @@ class Deployment:
         old = self._continued(wanted, aliases)
         if not self._is_target(wanted.urn) and wanted.type != STACK_TYPE:
             return self._leave(old, wanted)
-        if missing := needs_of(wanted) & self._skipped:
-            raise faults.no_target(wanted, missing)
+        if needed := needs_of(wanted) & self._skipped:
+            raise missing(wanted.urn, needed)
         if wanted.custom:
             return self._make(old, replace(wanted, provider=self._provider()), delete_first)
         return self._group(old, wanted)
@@ -101,8 +101,8 @@ class Deployment:
     def finish(self) -> None:
         """Delete what the program did not register: dependents first, then what a cut-off create may have left."""
         doomed = {resource.urn for resource in self._stack.there if self._is_target(resource.urn)}
-        if needing := [other.urn for other in self._stack.dependents(doomed, children=True)]:
-            raise faults.still_needed(min(doomed), needing)
+        if (needing := next(self._stack.dependents(doomed, children=True), None)) is not None:
+            raise left_behind(needing.urn)
         for at in reversed(range(len(self._stack.there))):
             resource = self._stack.there[at]
             if resource.urn in doomed:
@@ -150,13 +150,7 @@ class Deployment:
         return not self._targets or urn in self._targets
 
     def refuse_unknown_targets(self) -> None:
-        """At the end: the same command after a kill still does the rest, though some of its targets are gone by then."""
-        if unknown := self._targets - self._known - self._stack.here.keys() - self._skipped:
-            raise StepFailed(
-                "no resource has the name of this target; what the others asked for is done",
-                where=min(unknown),
-                hint="name targets by their whole URN; it may be gone already",
-            )
+        refuse_unknown(self._targets, {*self._known, *self._stack.here, *self._skipped})
 
     def _leave(self, old: Resource | None, wanted: Resource) -> Resource:
         """No target: it stays as it is, or is not made."""

@@ -51,23 +51,6 @@ def alias_taken(urn: str, alias: str, *, by: str) -> StepFailed:
     return StepFailed(f"an alias says that it was {alias}", where=urn, why=why, hint="take out the alias")
 
 
-def no_target(wanted: Resource, missing: Iterable[str]) -> StepFailed:
-    return StepFailed(
-        "it needs a resource that is still to be made and is not among the targets",
-        where=wanted.urn,
-        hint=f"make {', '.join(sorted(missing))} a target too",
-    )
-
-
-def still_needed(urn: str, needing: Iterable[str]) -> StepFailed:
-    return StepFailed(
-        "a target is to be deleted, and others need it that are no targets",
-        where=urn,
-        why=f"needed by {', '.join(needing)}",
-        hint="make them targets too",
-    )
-
-
 def attempt(what: str, resource: Resource, act: Callable[[], T]) -> T:
     try:
         return act()

@@ -51,12 +51,12 @@ class Adapted:
 
     def move(self, move: Move) -> None:
         match move:
-            case Up():
-                self.engine.up(Program(project=PROJECT, stack=STACK, config={}, run=move.body))
-            case Refresh():
-                self.engine.refresh()
-            case Destroy():
-                self.engine.destroy()
+            case Up(targets=targets):
+                self.engine.up(Program(project=PROJECT, stack=STACK, config={}, run=move.body), targets=targets)
+            case Refresh(targets=targets):
+                self.engine.refresh(targets=targets)
+            case Destroy(targets=targets):
+                self.engine.destroy(targets=targets)
             case Outside():
                 move.change(self.kind)
 
