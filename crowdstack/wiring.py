@@ -15,7 +15,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -258,11 +258,12 @@ class Project:
         """Before a run is opened: whoever finds the run must find its stack."""
         self.chosen.remember()
 
-    def refresh(self) -> tuple[Step, ...]:
-        """Look at the stack's resources; what was found other than it was left. NotFound when nothing is up."""
+    def refresh(self, targets: Collection[str] = ()) -> tuple[Step, ...]:
+        """Look at the stack's resources, or at those of these URNs; what was found other than it was left. NotFound when nothing
+        is up."""
         if self.engine.outputs() is None:
             raise NotFound(f"task {self.task} has no stack", hint="crowdstack up SPEC")
-        return self.engine.refresh().steps
+        return self.engine.refresh(targets=targets).steps
 
     def stop(self) -> None:
         self.store.want(self._live().id, RunState.PAUSED, self.clock.now())

@@ -252,9 +252,10 @@ def logs(session: Session, what: tuple[str, ...], following: bool, count: int) -
 
 @click.command()
 @spec_argument
+@click.option("--target", "targets", metavar="URN", multiple=True, help="Look at this resource only; may be repeated.")
 @click.option("--expect-no-changes", is_flag=True, help="Exit 10 if anything is not as it was left.")
 @pass_session
-def refresh(session: Session, spec: Path | None, expect_no_changes: bool) -> None:
+def refresh(session: Session, spec: Path | None, targets: tuple[str, ...], expect_no_changes: bool) -> None:
     """Look at every resource of the stack, so that its state says what is there. Changes nothing else; `up` mends it.
 
     \b
@@ -263,7 +264,7 @@ def refresh(session: Session, spec: Path | None, expect_no_changes: bool) -> Non
       crowdstack refresh task.yaml --expect-no-changes
     """
     with session.project(spec) as project:
-        found = [change for change in project.refresh() if change.operation is not Operation.SAME]
+        found = [change for change in project.refresh(targets) if change.operation is not Operation.SAME]
         for change in found:
             out(render.step(change))
         if not found:

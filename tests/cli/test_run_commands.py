@@ -172,6 +172,7 @@ def test_refresh_tells_what_is_not_as_it_was_left(call: Call) -> None:
     said = call("refresh", world=drifted)
     assert (said.code, said.out.split()[0]) == (0, "~")
     assert call("refresh", "--expect-no-changes", world=drifted).code == 10
+    assert call("refresh", "--expect-no-changes", "--target", "urn:another", world=drifted).code == 0
 
 
 @pytest.mark.parametrize(("alias", "name"), [("plan", "preview"), ("ps", "status")])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,8 +146,8 @@ class World:
     def links(self) -> Mapping[WorkerId, str]:
         return a_status().links if self.state == "live" else {}
 
-    def refresh(self) -> tuple[Step, ...]:
-        return self.drifted
+    def refresh(self, targets: Collection[str] = ()) -> tuple[Step, ...]:
+        return tuple(step for step in self.drifted if not targets or step.urn in targets)
 
     def stop(self) -> None:
         self.state = "paused"
