@@ -29,7 +29,7 @@ from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.targets import refuse_unknown
-from crowdstack.errors import Busy, CrowdstackError, StateMismatch, StepFailed
+from crowdstack.errors import Busy, CrowdstackError, LockHeld, StateMismatch, StepFailed
 from crowdstack.folder import private_folder, write_private
 from crowdstack.lock import held
 from crowdstack.ports import OnStep, Program, StackResult, ignore
@@ -122,13 +122,12 @@ class AutomationEngine:
         """As of the last change, whoever made it. A backend on this machine is asked only when its file has changed."""
         if (local := self._state_file) is not None and not local.exists():
             return None
-        self._mend()
-        stamp = self._stamp()
-        if (kept := self._outputs.read(stamp)) is not None:
-            return kept.outputs
         try:
+            self._mend()
+            if (kept := self._outputs.read(self._stamp())) is not None:
+                return kept.outputs
             return self._look()
-        except Busy:
+        except (Busy, LockHeld):  # the latter: somebody is writing the state just now
             if (last := self._outputs.last()) is not None:  # better than nothing, and the server proves itself
                 return last.outputs
             raise
