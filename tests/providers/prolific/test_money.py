@@ -156,7 +156,7 @@ def test_a_bonus_that_cannot_be_meant_is_not_sent(service: Service, amounts: dic
 def test_paying_is_never_sent_twice(service: Service, fault: str) -> None:
     service.says("POST /bulk-bonus-payments/60b5/pay/", "ok", status=202, fault=fault)
     with pytest.raises(Unclear):
-        prolific(service, budget_s=0.4).pay_bonus("60b5")
+        prolific(service, budget_s=2.0).pay_bonus("60b5")
     assert len(service.heard) == 1
 
 

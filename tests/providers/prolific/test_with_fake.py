@@ -340,7 +340,7 @@ def on_a_port(service: Service) -> Iterator[str]:
 def test_over_a_real_connection_a_lost_answer_is_unclear_too(kind: str) -> None:
     fake = FakeProlific(settings=Settings(fee_bp=0), wallet=10_000)
     with on_a_port(Service(fake)) as origin:
-        http = Transport(Secret(b"fake-token"), origin=origin, budget_s=1.0)
+        http = Transport(Secret(b"fake-token"), origin=origin, budget_s=3.0)
         api = Account(http).open(fake.workspace.id)
         fake.world.faults.force(kind, method="POST", path="/projects/$")
         with pytest.raises(Unclear):
