@@ -383,8 +383,8 @@ class Rehearsal:
 class Store(Protocol):
     """The truth about a task, on this disk. Each verb is one IMMEDIATE transaction; Busy when the database stays locked.
 
-    Money here: E = paid + sum over studies of max(0, places - paid visits) * gross, over all runs of the task
-    (threats section 4); once its `close` intent is done a study owes only for visits that ended with submissions and
+    Money here: E = paid + bonuses without a result + sum over studies of max(0, places - paid visits) * gross, over all
+    runs of the task (threats section 4); once its `close` intent is done a study owes only for visits that ended with submissions and
     are not settled. An intent that would raise E above `budget` raises OverBudget and nothing is recorded.
     """
 
@@ -506,7 +506,8 @@ class Store(Protocol):
         a refused one is recorded anew (same row, state `recorded`, the budget asked again): what refused it may be gone."""
 
     def finish_intents(self, done: Sequence[tuple[int, IntentState, str | None]], now: datetime) -> None:
-        """Results; a done `approve`/`reject` settles its visit (and books the payment) in the same transaction."""
+        """Results; a done `approve`/`reject` settles its visit (and books the payment), a done `bonus` is booked, all in the
+        same transaction."""
 
     def open_intents(self, run: RunId) -> list[Intent]: ...
     def journal(self, run: RunId) -> Iterator[Intent]: ...

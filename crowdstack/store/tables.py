@@ -208,7 +208,7 @@ class Intent(Table):
     result = peewee.TextField(null=True)
     study = peewee.TextField(null=True)
     places = peewee.IntegerField(null=True)
-    minor = peewee.IntegerField(null=True)  # gross cost of one place
+    minor = peewee.IntegerField(null=True)  # gross cost: of one place, or of a bonus
     currency = peewee.TextField(null=True)
 
     class Meta:

@@ -11,7 +11,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from crowdstack.errors import Busy, Refused, Unclear
+from crowdstack.errors import Busy, NotYet, Refused, Unclear
 from crowdstack.model import (
     ListedState,
     ListedVisit,
@@ -237,7 +237,7 @@ class ProlificProvider:
         if found.status in (SubmissionStatus.APPROVED, SubmissionStatus.PARTIALLY_APPROVED):
             return
         if found.status is SubmissionStatus.ACTIVE:
-            raise Busy(f"submission {found.id} was not handed in yet: it cannot be approved")
+            raise NotYet(f"submission {found.id} was not handed in yet: it cannot be approved")
         if found.status is not SubmissionStatus.AWAITING_REVIEW:
             raise Refused(f"submission {found.id} is {found.status.value}: it cannot be paid any more")
         self._api.approve(found.id)
@@ -264,13 +264,20 @@ class ProlificProvider:
         found = self._verified(key, visit, worker, submission)
         notes, name, turn = self._notes(key), f"bonus:{payment}", f"paying:{found.id}"
         if notes.get(turn) not in (None, "", payment):
-            raise Busy(f"another bonus to submission {found.id} is not shown yet")
-        if notes.get(name) is None:
+            raise NotYet(f"another bonus to submission {found.id} is not shown yet")
+        if not notes.get(name):
             before = self._on_top(found.id)
             setup = self._api.create_bonus(found.study, {found.id: net}, booked=self.gross(net))
             notes.put(turn, payment)
             notes.put(name, str(before))
-            self._api.pay_bonus(setup.id)
+            try:
+                self._api.pay_bonus(setup.id)
+            except Unclear:
+                raise
+            except (Busy, Refused):  # nothing was paid: it may be sent again
+                notes.put(name, "")
+                notes.put(turn, "")
+                raise
         if self._on_top(found.id) < int(notes.get(name) or 0) + net.minor:
             raise Unclear(
                 f"bonus {payment} of {net} to submission {found.id} was sent and is not shown yet",

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from crowdstack.errors import Busy, Refused, Unclear
+from crowdstack.errors import Busy, NotYet, Refused, Unclear
 from crowdstack.fakes.prolific.fake import FakeProlific
 from crowdstack.fakes.prolific.faults import Faults
 from crowdstack.fakes.prolific.service import Service
@@ -187,8 +187,27 @@ def test_a_bonus_that_was_never_paid_stays_unclear_and_is_never_sent_again(lab: 
             lab.open().pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)
         lab.fake.advance(3600)
     assert not [line for line in lab.fake.wallet_lines() if line.purpose.startswith("bonus")]
-    with pytest.raises(Busy):  # and until a person has looked, no other one to this submission
+    with pytest.raises(NotYet):  # and until a person has looked, no other one to this submission
         lab.open().pay_bonus(KEY, visit, ANN, submission, payment="second", net=REWARD)
+
+
+def test_a_bonus_that_the_service_would_not_take_is_sent_again(lab: Lab) -> None:
+    provider = lab.open()
+    lab.open_study(provider)
+    visit, submission = lab.came(ANN)
+    provider.approve(KEY, visit, ANN, submission)
+    lab.faults.force("429", path="/pay/")
+    with pytest.raises(Busy):
+        provider.pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)
+    lab.fake.top_up(-lab.fake.available())
+    with pytest.raises(Refused):  # no funds
+        provider.pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)
+    lab.fake.top_up(1_000)
+    lab.open().pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)
+    lab.open().pay_bonus(
+        KEY, visit, ANN, submission, payment="second", net=REWARD
+    )  # and it is no other one's turn for ever
+    assert len([line for line in lab.fake.wallet_lines() if line.purpose == "bonus"]) == 2
 
 
 def test_a_full_study_is_open_for_more_places(lab: Lab, provider: ProlificProvider) -> None:
