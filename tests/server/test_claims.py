@@ -148,8 +148,8 @@ def test_a_claim_that_waits_and_is_not_heard_of_leaves_though_its_worker_holds_a
     take(world, real, 50)
     assert [kinds(change) for change in world.tick(at(100))] == [[EventKind.LEFT]]
     assert (other.left, real.left) == (LeftReason.TIMEOUT, None)
-    assert take(world, real, 101).visit == real.id
     assert refused(world, claimed(world, "p1", "s3", 101), 101) is None
+    assert take(world, real, 101).visit == real.id
 
 
 def test_a_signed_link_is_not_led_into_a_visit_that_somebody_claimed_in_its_workers_name() -> None:
