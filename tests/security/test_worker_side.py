@@ -675,7 +675,13 @@ def test_no_log_line_holds_a_token(tmp_path: Path, caplog: pytest.LogCaptureFixt
         other.close()
         text = caplog.text
         assert "canary" not in text
-        for secret in (token, there["t"], page.session, token.split(".")[3], *(b64(key) for key in server.config.keys.values())):
+        for secret in (
+            token,
+            there["t"],
+            page.session,
+            token.split(".")[3],
+            *(b64(key) for key in server.config.keys.values()),
+        ):
             assert secret not in text
         assert "/client.js" in text
 

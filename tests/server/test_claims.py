@@ -148,6 +148,7 @@ def test_a_claim_that_waits_and_is_not_heard_of_leaves_though_its_worker_holds_a
     take(world, real, 50)
     assert [kinds(change) for change in world.tick(at(100))] == [[EventKind.LEFT]]
     assert (other.left, real.left) == (LeftReason.TIMEOUT, None)
+    assert refused(world, claimed(world, "p1", "s3", 101), 101) is None
     assert take(world, real, 101).visit == real.id
 
 
@@ -265,6 +266,15 @@ def test_work_that_somebody_did_in_a_workers_name_is_not_held_against_the_worker
     world.offer([], [UnitPut(unit=hold.unit.id, item=hold.unit.item.id, attempt=2)], [], at())
     mine = claimed(world, "p1", "s1")
     assert take(world, mine).unit is hold.unit
+
+
+def test_items_that_a_worker_passed_because_of_a_forged_visit_come_again() -> None:
+    world = pool(["a"], repeats=2)
+    forged = claimed(world, "p1", "made-up")
+    submit(world, take(world, forged))
+    assert refused(world, forged) == "target"
+    settle(world, Claim.REFUTED, forged)
+    assert take(world, claimed(world, "p1", "s1")).unit.id == "a/1"
 
 
 def test_a_visit_that_the_provider_finds_after_all_counts_again_and_stays_out() -> None:
