@@ -395,6 +395,25 @@ class ListingContract:
             assert store.ended_visits(run.id, 10, handed_in=True) == []
             assert submission(store, hold).status is SUBMITTED
 
+    @pytest.mark.parametrize("state", [AWAITING, REJECTED, RETURNED, TIMED_OUT])
+    def test_what_is_paid_stays_paid_and_keeps_its_answers(self, store: Store, state: ListedState) -> None:
+        run, inbox, units, panel = crowd(store)
+        hold = worked(inbox, units[0], "ann")
+        inbox.deliver()
+        panel.tells("ann", APPROVED)
+        panel.tells("ann", state)
+        assert store.visit_counts(run.id) == VisitCounts(paid=1)
+        assert submission(store, hold).status is SUBMITTED
+
+    def test_surplus_answers_of_a_visit_that_is_gone_are_not_paid_either(self, store: Store) -> None:
+        run, inbox, units, panel = crowd(store, "a")
+        hold = came(inbox, units[0], "ann")
+        inbox.answer(hold, counts=False)
+        inbox.deliver()
+        panel.tells("ann", RETURNED)
+        assert submission(store, hold).status is VOID
+        assert store.unit_counts(run.id) == store.recount(run.id)
+
     def test_a_visit_charged_after_it_was_gone_brings_its_answers_back(self, store: Store) -> None:
         _run, inbox, units, panel = crowd(store)
         hold = worked(inbox, units[0], "ann")
