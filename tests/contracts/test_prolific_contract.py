@@ -143,3 +143,32 @@ def test_the_reduction_keeps_types_and_drops_prose() -> None:
     assert list(reduced["paths"]) == ["/api/v1/users/me/"]
     assert reduced["paths"]["/api/v1/users/me/"]["get"]["answers"] == {"200": {"$ref": "#/schemas/User"}}
     assert reduced["source"]["title"] == "API"
+
+
+def test_the_reduced_document_holds_types_and_no_prose() -> None:
+    keywords = {
+        "type",
+        "properties",
+        "required",
+        "enum",
+        "items",
+        "oneOf",
+        "format",
+        "default",
+        "additionalProperties",
+        "$ref",
+    }
+
+    def words(schema: Any) -> set[str]:
+        if isinstance(schema, list):
+            return set().union(*map(words, schema)) if schema else set()
+        if not isinstance(schema, dict):
+            return set()
+        found = set(schema) | set().union(
+            *(words(value) for key, value in schema.items() if key != "properties"), set()
+        )
+        return found | set().union(*map(words, schema.get("properties", {}).values()), set())
+
+    assert words(list(API["schemas"].values())) <= keywords
+    longest = max(len(value) for schema in API["schemas"].values() for value in schema.get("enum", []))
+    assert longest < 30

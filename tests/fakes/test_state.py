@@ -45,7 +45,7 @@ def test_only_what_changed_is_written_and_nothing_is_missing(tmp_path: Path) -> 
             lab.decide(key, "APPROVE")
             lab.api.post(f"/bulk-bonus-payments/{lab.bonus(study, (key, '0.50'))['id']}/pay/")
         lab.api.post(f"/participant-groups/{group['id']}/participants/", {"participant_ids": [f"b{draw.random()}"]})
-    lab.api.get("/users/me/")
+    lab.api.patch(f"/participant-groups/{group['id']}/", {"name": "h"})
     before = everything(lab.fake)
     shelf.close()
     again, shelf = restarted(tmp_path / "fake.db")
@@ -55,6 +55,19 @@ def test_only_what_changed_is_written_and_nothing_is_missing(tmp_path: Path) -> 
     lab.fake.advance(86_400 * 30)
     again.advance(86_400 * 30)
     assert everything(again) == everything(lab.fake)
+    shelf.close()
+
+
+def test_time_alone_writes_nothing(tmp_path: Path) -> None:
+    lab = Lab()
+    path = tmp_path / "fake.db"
+    shelf = Shelf(path, lab.fake)
+    shelf.keep()
+    size = path.with_name("fake.db-wal").stat().st_size
+    for _ in range(10):
+        lab.fake.advance(60)
+        shelf.keep()
+    assert path.with_name("fake.db-wal").stat().st_size == size
     shelf.close()
 
 

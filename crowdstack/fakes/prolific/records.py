@@ -38,6 +38,10 @@ class Meta(Record):
     offset: float = 0  # of `now` before the machine's clock
     taken: dict[str, int] = field(default_factory=dict)  # how often each transition was taken
 
+    def tick(self, now: float) -> None:
+        """Time alone is no change that would have to be kept."""
+        self.__dict__["now"] = now
+
 
 @dataclass(kw_only=True, eq=False)
 class Workspace(Record):

@@ -66,6 +66,7 @@ class Shelf:
         ]
         if not rows and not self._world.removed:
             return
+        rows.append(("meta", self._world.meta.id, json.dumps(_plain(self._world.meta))))  # with the time
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany("DELETE FROM record WHERE kind = ? AND id = ?", self._world.removed)
         self._db.executemany("INSERT INTO record VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body", rows)

@@ -113,11 +113,11 @@ class World:
             later = self.laters.pop(key)
             self.removed.append(("laters", key))
             if due > self.now:
-                self.meta.now = due
+                self.meta.tick(due)
             with self.acting("time"):
                 self.happens[later.verb](self, later.subject, later.args)
         if now > self.now:
-            self.meta.now = now
+            self.meta.tick(now)
 
     # ------------------------------------------------------------------------------------------------ journal
 
