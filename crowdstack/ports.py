@@ -479,7 +479,8 @@ class Store(Protocol):
         """Visits that were handed in at the provider and have no submission here, oldest first."""
 
     def untold_claims(self, run: RunId, limit: int) -> list[tuple[VisitId, Claim]]:
-        """Verified and refuted visits that came to the server, which does not know it yet."""
+        """Verified and refuted visits of which the server does not know it yet; those that did not come yet too, so that no
+        flood of made-up ones keeps them out."""
 
     def mark_claims_told(self, run: RunId, visits: Sequence[VisitId]) -> None: ...
     def memory(self, run: RunId) -> Memory:

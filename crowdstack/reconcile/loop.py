@@ -107,6 +107,7 @@ class _Loop:
         self._told: tuple[StudyKey, int, StudyState] | None = None  # places, as last told over this line
         self._blocked: tuple[WorkerId, ...] | None = None  # workers, as last told over this line
         self._draining: bool | None = None  # `now` of the last `drain` over this line
+        self._caught_up = False  # the server had nothing more to tell when it was last listened to
         self._refused: dict[str, tuple[str, float]] = {}  # key -> why, until when it is left alone
         self._settings: Any = None
         self._noted: tuple[Rest | None, float] = (None, float("-inf"))
@@ -184,7 +185,7 @@ class _Loop:
         self._revive_at = self._clock.monotonic() + self._revived.next_s()
 
     async def drop_line(self) -> None:
-        control, self._control = self._control, None
+        control, self._control, self._caught_up = self._control, None, False
         if control is not None:
             await control.close()
 
@@ -196,6 +197,7 @@ class _Loop:
         end: float | None = None
         while (now := self._clock.monotonic()) < (end or now + 1):
             batch = await self._control.next_batch(wait_s if end is None else max(_AT_ONCE_S, end - now))
+            self._caught_up = batch is None
             if batch is None:
                 break
             end = end or now + _ROUND_S
@@ -263,6 +265,7 @@ class _Loop:
             provider=self._provider,
             connected=self._control is not None,
             refused={key: why for key, (why, _) in self._refused.items()},
+            caught_up=self._caught_up or self._store.drained(self._run),
         )
         if observed.offers[0] == observed.offers[1]:  # the server has confirmed them, whoever made them
             self._finish(self._open_intents(OfferUnits.kind))

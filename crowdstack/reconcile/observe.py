@@ -29,7 +29,9 @@ def observe(
     provider: Provider,
     connected: bool,
     refused: Mapping[str, str],
+    caught_up: bool = True,
 ) -> Observed:
+    """`caught_up`: the store has all that the server has; before, nobody can be said to have answered nothing."""
     study = provider.fetch_study(desired.study)
     ours = store.visit_counts(run.id)
     listed = store.listed_counts(run.id)
@@ -47,7 +49,9 @@ def observe(
         ended=tuple(store.ended_visits(run.id, _SETTLED_AT_ONCE, judged=judged, handed_in=desired.managed))
         if visits.left
         else (),
-        unanswered=tuple(store.without_answers(run.id, _SETTLED_AT_ONCE)) if desired.managed and visits.left else (),
+        unanswered=tuple(store.without_answers(run.id, _SETTLED_AT_ONCE))
+        if desired.managed and visits.left and caught_up
+        else (),
         hurry=store.drain_now(run.id),
         connected=connected,
         drained=store.drained(run.id),

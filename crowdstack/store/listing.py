@@ -153,7 +153,7 @@ class Listings(Subject):
         with self._database.reading() as db:
             found = db.execute_sql(
                 "SELECT id, claim FROM visit INDEXED BY visit_run_claim_untold "
-                "WHERE run = ? AND claim_told = 0 AND arrived_at IS NOT NULL LIMIT ?",
+                "WHERE run = ? AND claim_told = 0 AND claim IN ('verified', 'refuted') LIMIT ?",
                 (run, limit),
             )
             return [(VisitId(visit), Claim(claim)) for visit, claim in found]

@@ -291,7 +291,7 @@ _PARTIAL = [  # small: they hold only what waits for the server, or nothing wher
     "CREATE INDEX unit_generation_withdraw ON unit (generation) WHERE withdraw = 1",
     "CREATE INDEX unit_generation_named_again ON unit (generation) "
     "WHERE attempt > 1 AND offered_to IS NOT NULL AND state = 'open'",
-    "CREATE INDEX visit_run_claim_untold ON visit (run) WHERE claim_told = 0 AND arrived_at IS NOT NULL",
+    "CREATE INDEX visit_run_claim_untold ON visit (run) WHERE claim_told = 0",
     "CREATE INDEX visit_run_listed ON visit (run, listed, handed_in_at) WHERE listed IS NOT NULL",
 ]
 

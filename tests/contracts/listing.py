@@ -163,21 +163,24 @@ class ListingContract:
         run, inbox, units, panel = crowd(store)
         panel.tells("ann", RESERVED)
         assert store.visit_counts(run.id) == VisitCounts(listed=1)
-        assert store.untold_claims(run.id, 10) == []
+        (told,) = store.untold_claims(run.id, 10)  # before they come: then no flood of made-up ones keeps them out
         hold = came(inbox, units[0], "ann")
         inbox.deliver()
         assert store.visit_counts(run.id) == VisitCounts(active=1)
-        assert store.untold_claims(run.id, 10) == [(hold.visit, Claim.VERIFIED)]
+        assert told == (hold.visit, Claim.VERIFIED)
 
-    def test_another_inbox_is_told_of_the_claims_of_those_who_came(self, store: Store) -> None:
+    def test_another_inbox_is_told_of_all_claims_again(self, store: Store) -> None:
         run, inbox, units, panel = crowd(store)
         hold = worked(inbox, units[0], "ann")
         inbox.deliver()
         panel.says("bo", RESERVED)
         panel.tells("ann", ACTIVE)
-        store.mark_claims_told(run.id, [hold.visit])
+        claims = store.untold_claims(run.id, 10)
+        assert (hold.visit, Claim.VERIFIED) in claims
+        assert len(claims) == 2
+        store.mark_claims_told(run.id, [visit for visit, _ in claims])
         told_again(inbox, 0)
-        assert store.untold_claims(run.id, 10) == [(hold.visit, Claim.VERIFIED)]
+        assert sorted(store.untold_claims(run.id, 10)) == sorted(claims)
 
     # ------------------------------------------------------------------------------------------------ visits that end
 

@@ -47,9 +47,9 @@ class Desk:
             TASK, settings=settings, items=items("a", "b"), repeats=1, fresh=False, now=NOW
         )
         self.desired = replace(wanted, study=self.run.id)
+        inbox = Inbox(self.store, self.run)
         _, units, _ = self.store.unoffered(self.run.id, 10)
         self.store.mark_offered(self.run.id, units)
-        inbox = Inbox(self.store, self.run)
         for _ in range(2):
             seen = observe(self.run, self.desired, store=self.store, provider=self.provider, connected=True, refused={})
             record_and_send(
@@ -57,9 +57,9 @@ class Desk:
                 budget=budget, may_spend=lambda: True, now=NOW,
             )  # fmt: skip
             if seen.study is None:
-                visit = inbox.arrive("ann")
-                inbox.answer(inbox.hold(units[0].unit, "ann", visit))
-                inbox.leave("ann", visit)
+                hold = inbox.hold(units[0].unit, "ann", inbox.arrive("ann"))
+                inbox.answer(hold)
+                inbox.leave(hold)
                 inbox.deliver()
 
     def order(self, payment: str = "thanks", net: Money = Money(20, "USD")) -> PayBonus:
