@@ -115,6 +115,7 @@ class ProlificProvider:
                 self._api.move_study(found.id, StudyMove.PAUSE)
         elif state is StudyState.OPEN:
             if found.status is StudyStatus.PAUSED:
+                notes.put("freed", str(self._gone(key)))
                 self._api.move_study(found.id, StudyMove.START)
             notes.put("paused", "")
         else:
@@ -177,24 +178,30 @@ class ProlificProvider:
     def _state(self, key: StudyKey, found: Found) -> tuple[StudyState, bool]:
         """How it stands, and whether somebody else brought it there.
 
-        A study whose places are all taken waits for review and goes on with more places: for us it is open. After a
-        rejection it may be found paused (facts differ): `decide` starts it again like one that we paused.
+        A study whose places are all taken waits for review and goes on with more places: for us it is open. When one of
+        them is freed it may be found paused (facts differ): `decide` starts it again like one that we paused.
         """
         notes = self._notes(key)
         if notes.get("closed"):
             return StudyState.CLOSED, False
         if found.status is StudyStatus.PAUSED:
-            ours = bool(notes.get("paused")) or any(
-                visit.status is SubmissionStatus.REJECTED for visit in self._listed(key)
-            )
-            return StudyState.PAUSED, not ours
+            return StudyState.PAUSED, not notes.get("paused") and not self._freed(key, found)
         if notes.get("paused"):
             return StudyState.PAUSED, False
         if found.status in _OVER:
-            taken = [visit for visit in self._listed(key) if not _STATES[visit.status].gone]
-            stopped = len(taken) < found.places and found.status is StudyStatus.COMPLETED
+            taken = len(self._listed(key)) - self._gone(key)
+            stopped = taken < found.places and found.status is StudyStatus.COMPLETED
             return (StudyState.PAUSED, True) if stopped else (StudyState.OPEN, False)
         return StudyState.OPEN, False
+
+    def _gone(self, key: StudyKey) -> int:
+        return sum(_STATES[visit.status].gone for visit in self._listed(key))
+
+    def _freed(self, key: StudyKey, found: Found) -> bool:
+        """Whether it may have paused itself: it was full, and places were freed since we started it last. So a person who
+        pauses it once more than that is not fought."""
+        full_once = len(self._listed(key)) >= found.places
+        return full_once and self._gone(key) > int(self._notes(key).get("freed") or 0)
 
     # -------------------------------------------------------------------------------------------- visits
 
