@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 
 import pytest
@@ -219,6 +220,19 @@ def test_a_full_study_is_open_for_more_places(lab: Lab, provider: ProlificProvid
     assert (study.state, study.by_hand) == (StudyState.OPEN, False)
     assert provider.raise_places(KEY, 2).places == 2
     lab.came(BOB)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_a_copy_that_lags_behind_says_is_no_refusal(seed: int) -> None:
+    """A study that was published and is said not to be must stay in the exposure: only a definite no may take it out."""
+    lab = Lab()
+    lab.faults.random.seed(seed)
+    lab.faults.set({"stale": 1.0, "stale_s": 30, "5xx_after": 0.2})
+    for _ in range(40):
+        with suppress(Busy):
+            lab.open_study(lab.open())
+        lab.fake.advance(3)
+    assert len(set(lab.published())) == 1
 
 
 @pytest.mark.parametrize("freed_by", ["rejection", "return", "time"])
