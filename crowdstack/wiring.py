@@ -49,6 +49,8 @@ from crowdstack.wire.configs import Limits, ServerConfig
 from crowdstack.wire.stack import CONFIG_KEY, STATE_VARIABLE, StackInputs
 
 if TYPE_CHECKING:
+    from crowdstack.providers.credentials import Registered, Safe
+    from crowdstack.providers.prolific.registration import Checked
     from crowdstack.spec import Spec
 
 STARTS = 3  # tries to start a reconciler that ends at once
@@ -678,3 +680,42 @@ def _answers(address: str) -> bool:
             return True
     except OSError:
         return False
+
+
+# ---------------------------------------------------------------------------------------------------- accounts
+
+
+def safe() -> Safe:
+    """Where the operator's credentials are."""
+    from crowdstack.providers.credentials import Safe
+
+    return Safe()
+
+
+def register_prolific(
+    token: tokens.Secret, *, account: str | None, workspace: str | None, create: bool
+) -> tuple[Registered, Checked]:
+    """Check the token with Prolific, then keep it. Nothing is kept of a token that is not accepted."""
+    from crowdstack.providers import credentials
+    from crowdstack.providers.prolific.account import Account
+    from crowdstack.providers.prolific.registration import check
+    from crowdstack.providers.prolific.transport import Transport
+
+    kept = safe()
+    name = credentials.checked_name(account or credentials.DEFAULT)
+    http = Transport(token, origin=kept.origin("prolific"))
+    with closing(http):
+        found = check(Account(http), workspace=workspace, create=create)
+    return kept.register(
+        credentials.Credentials(
+            provider="prolific",
+            account=name,
+            origin=http.origin,
+            kept=credentials.FILE,
+            who=found.me.email,
+            workspace=found.chosen.id if found.chosen else None,
+            workspace_name=found.chosen.title if found.chosen else None,
+            checked_at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            token=token,
+        )
+    ), found

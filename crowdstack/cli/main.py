@@ -41,6 +41,7 @@ HOMES = {
     "units": "unit_commands",
     "engine": "engine_commands",
     "state": "state_commands",
+    "register": "register_command",
     "doctor": "doctor_command",
     "restore": "restore_command",
     "reconcile": "reconcile_command",
