@@ -1,5 +1,7 @@
 """What the crowd sent and what it saw accepted, on disk: one JSON line each in `journal.jsonl`.
 
+Where a panel sends the workers, it also says which of its places a visit has, and whether the visit came to nothing.
+
 A line is in force once it is fsynced. Answers are journaled before they are sent, under the nonce they keep, so
 that a crowd killed at any instant sends the same again and never anything else for an assignment that was accepted.
 Written by one process (`crowd` holds the folder's lock); read by tests and people.
@@ -29,6 +31,17 @@ class Visit:
     worker: WorkerId
     visit: VisitId
     session: str
+    place: str = ""  # the panel's name for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place that a worker took at a panel that keeps no books of its own (panel.LinkPanel). `state`: panel.PlaceState."""
+
+    worker: WorkerId
+    place: str
+    state: str
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +62,10 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._receipts: dict[AssignmentId, int] = {}
         self._accepted_by: Counter[WorkerId] = Counter()
+        self._accepted_in: Counter[VisitId] = Counter()
+        self._void: set[VisitId] = set()
+        self._visit_of: dict[str, VisitId] = {}  # by the panel's place
+        self._places: dict[WorkerId, dict[str, Place]] = {}
         self._pending: dict[AssignmentId, Attempt] = {}
         self._visits: dict[WorkerId, Visit] = {}
         new = not path.exists()
@@ -68,7 +85,22 @@ class Journal:
         return len(self._receipts)
 
     def accepted_by(self, worker: WorkerId) -> int:
+        """Without those of visits that came to nothing: these are to be given again."""
         return self._accepted_by[worker]
+
+    def accepted_in(self, visit: VisitId) -> int:
+        return self._accepted_in[visit]
+
+    def visit_of(self, place: str) -> VisitId | None:
+        """The visit that was made on this place of a panel, if the server let the worker in."""
+        return self._visit_of.get(place)
+
+    def is_void(self, visit: VisitId) -> bool:
+        return visit in self._void
+
+    def places(self, worker: WorkerId) -> list[Place]:
+        """As last noted, in the order in which they were taken."""
+        return list(self._places.get(worker, {}).values())
 
     def pending(self, worker: WorkerId) -> list[Attempt]:
         """Sent by this worker, and nobody knows what became of it."""
@@ -85,6 +117,13 @@ class Journal:
 
     def note_left(self, visit: Visit, why: str) -> None:
         self._note("left", visit, why=why)
+
+    def note_void(self, visit: Visit) -> None:
+        """The panel took its place back: whatever was accepted in it does not count."""
+        self._note("void", visit)
+
+    def note_place(self, place: Place) -> None:
+        self._note("place", place)
 
     def note_sent(self, attempt: Attempt) -> None:
         """To be followed by `durable` before the answers leave."""
@@ -109,7 +148,7 @@ class Journal:
             self._thread.shutdown()
             os.close(self._fd)
 
-    def _note(self, event: str, what: Visit | Attempt, **more: Any) -> None:
+    def _note(self, event: str, what: Visit | Attempt | Place, **more: Any) -> None:
         line = {"event": event, **{name: getattr(what, name) for name in what.__slots__}, **more}
         self._apply(line)
         self._lines.append(json.dumps(line, separators=(",", ":")) + "\n")
@@ -149,12 +188,12 @@ class Journal:
 
     def _apply(self, line: Mapping[str, Any]) -> None:
         event = line["event"]
-        if event in ("visit", "left"):
-            visit = Visit(**{name: line[name] for name in Visit.__slots__})
-            if event == "visit":
-                self._visits[visit.worker] = visit
-            else:
-                self._visits.pop(visit.worker, None)
+        if event == "place":
+            place = Place(**{name: line[name] for name in Place.__slots__})
+            self._places.setdefault(place.worker, {})[place.place] = place
+            return
+        if event in ("visit", "left", "void"):
+            self._apply_visit(event, Visit(**{name: line[name] for name in Visit.__slots__ if name in line}))
             return
         attempt = Attempt(**{name: line[name] for name in Attempt.__slots__})
         if event == "sent":
@@ -163,4 +202,16 @@ class Journal:
         self._pending.pop(attempt.assignment, None)
         if event == "accepted" and attempt.assignment not in self._receipts:
             self._receipts[attempt.assignment] = line["receipt"]
-            self._accepted_by[attempt.worker] += 1
+            self._accepted_in[attempt.visit] += 1
+            self._accepted_by[attempt.worker] += attempt.visit not in self._void
+
+    def _apply_visit(self, event: str, visit: Visit) -> None:
+        if event == "visit":
+            self._visits[visit.worker] = visit
+            if visit.place:
+                self._visit_of[visit.place] = visit.visit
+        elif event == "left":
+            self._visits.pop(visit.worker, None)
+        elif visit.visit not in self._void:
+            self._void.add(visit.visit)
+            self._accepted_by[visit.worker] -= self._accepted_in[visit.visit]
