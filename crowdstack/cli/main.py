@@ -44,6 +44,7 @@ HOMES = {
     "register": "register_command",
     "doctor": "doctor_command",
     "restore": "restore_command",
+    "fake": "fake_command",
     "reconcile": "reconcile_command",
 }
 ALIASES = {"plan": "preview", "ps": "status", "down": "destroy"}

@@ -48,17 +48,17 @@ class Api:
             check_answer(method, f"/api/v1{path}", response.status_code, response.json() if response.content else None)
         return response
 
-    def call(self, method: str, path: str, body: Any = None, *, status: int = 0, **query: Any) -> Any:
-        """A request as it should be, its answer's body; any 2xx, or just `status`."""
+    def call(self, method: str, path: str, body: Any = None, *, expect: int = 0, **query: Any) -> Any:
+        """A request as it should be, its answer's body; any 2xx, or just `expect`."""
         check_request(method, f"/api/v1{path}", query, body)
         response = self.send(method, path, body, **query)
-        assert response.ok if not status else response.status_code == status, (response.status_code, response.text)
+        assert response.ok if not expect else response.status_code == expect, (response.status_code, response.text)
         return response.json() if response.content else None
 
-    def refused(self, method: str, path: str, body: Any = None, *, status: int = 400, **query: Any) -> str:
+    def refused(self, method: str, path: str, body: Any = None, *, expect: int = 400, **query: Any) -> str:
         """The words of a refusal; the request need not fit the document."""
         response = self.send(method, path, body, **query)
-        assert response.status_code == status, (response.status_code, response.text)
+        assert response.status_code == expect, (response.status_code, response.text)
         return response.text
 
     def get(self, path: str, **query: Any) -> Any:

@@ -201,7 +201,7 @@ def test_only_drafts_are_deleted() -> None:
     assert lab.api.send("DELETE", f"/studies/{draft}/").status_code == 204
     assert "ACTIVE" in lab.api.refused("DELETE", f"/studies/{live}/")
     assert "ACTIVE" in lab.api.refused("DELETE", f"/projects/{project}/studies/{live}/")
-    lab.api.refused("GET", f"/studies/{draft}/", status=404)
+    lab.api.refused("GET", f"/studies/{draft}/", expect=404)
 
 
 def test_full_goes_to_review_and_reviewed_to_completed() -> None:
@@ -315,8 +315,8 @@ def test_a_test_study_is_free_and_for_test_participants() -> None:
 
 def test_features_that_a_workspace_lacks_are_refused() -> None:
     lab = Lab(features=frozenset())
-    lab.api.refused("POST", f"/studies/{lab.draft()}/test-study", status=403)
-    lab.api.refused("POST", "/researchers/participants/", {"email": "t@example.org"}, status=403)
+    lab.api.refused("POST", f"/studies/{lab.draft()}/test-study", expect=403)
+    lab.api.refused("POST", "/researchers/participants/", {"email": "t@example.org"}, expect=403)
     slots = {"action": "FIXED_SCREEN_OUT_PAYMENT", "fixed_screen_out_reward": 10, "slots": 1}
     codes = [*DRAFT["completion_codes"], {"code": "S", "code_type": "SCREENED_OUT", "actions": [slots]}]
     assert "does not have" in lab.api.refused("POST", "/studies/", DRAFT | {"completion_codes": codes})
@@ -344,7 +344,7 @@ def test_taskflow_gives_each_url_its_places() -> None:
     assert "never go down" in lab.api.refused("PATCH", path, lowered)
     progress = lab.api.get(f"/studies/{study}/access-details-progress/")["progress"]
     assert [(row["total_allocation"], row["allocated"]) for row in progress] == [(2, 1), (1, 1), (1, 0)]
-    lab.api.refused("GET", f"/studies/{lab.draft()}/access-details-progress/", status=404)
+    lab.api.refused("GET", f"/studies/{lab.draft()}/access-details-progress/", expect=404)
 
 
 def test_a_study_changed_or_gone_by_hand_is_seen_so() -> None:
@@ -355,6 +355,6 @@ def test_a_study_changed_or_gone_by_hand_is_seen_so() -> None:
     shown = lab.api.get(f"/studies/{study}/")
     assert (shown["status"], shown["name"], shown["total_available_places"]) == ("PAUSED", "Other birds", 3)
     lab.fake.by_hand(study, "DELETE")
-    lab.api.refused("GET", f"/studies/{study}/", status=404)
+    lab.api.refused("GET", f"/studies/{study}/", expect=404)
     assert lab.fake.available() == 10_000
     assert {effect.by for effect in lab.fake.effects()} == {"api", "hand"}

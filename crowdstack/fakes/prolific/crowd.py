@@ -100,13 +100,14 @@ class Crowd:
         self._number += 1
         heapq.heappush(self._queue, (self._fake.now + after_s, self._number, act))
 
-    def _look_later(self, participant: str) -> None:
-        self._at(self._random.expovariate(1 / self._conduct.looks_every_s), lambda: self._look(participant))
+    def _look_later(self, participant: str, patience: float = 1) -> None:
+        pause_s = patience * self._conduct.looks_every_s
+        self._at(self._random.expovariate(1 / pause_s), lambda: self._look(participant))
 
     def _look(self, participant: str) -> None:
         found = people.open_to(self._fake.world, self._fake.world.person(participant))
         if not found:
-            self._look_later(participant)
+            self._look_later(participant, patience=4)  # who found nothing comes less often
             return
         study = self._random.choice(found).id
         submission = self._fake.reserve(study, participant).id

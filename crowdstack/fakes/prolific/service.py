@@ -90,11 +90,15 @@ class Service:
     def _tick(self) -> None:
         if self._clock is not None:
             self.fake.world.advance_to(self._clock() + self.fake.world.meta.offset)
+        self._remember()
 
     def _kept(self) -> None:
+        self._remember()
+        self._keep()
+
+    def _remember(self) -> None:
         if self.fake.world.faults.rates.get("stale"):
             self._past.note(self.fake.world, keep_s=DAY_S)
-        self._keep()
 
     def _api(self, request: Request, path: str) -> Answer | Lost:
         try:
