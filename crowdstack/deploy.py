@@ -20,9 +20,11 @@ from crowdstack.model import EndedVisit, Item, Money, Run, RunId, RunState, Task
 from crowdstack.plan.cost import Cost, check_budget, cost
 from crowdstack.plan.decide import Observed, RestState, target_met
 from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
+from crowdstack.plan.fees import check_pay
+from crowdstack.plan.fixed import fixed_by_publishing
 from crowdstack.plan.forecast import Line, fold, forecast, journaled
 from crowdstack.ports import Clock, Engine, OnStep, Operation, Program, Provider, Rehearsal, Step, Store, ignore
-from crowdstack.spec import Bundle, Edits, Spec, build_bundle, held, kept, load_items
+from crowdstack.spec import Bundle, Edits, Spec, build_bundle, held, kept, load_items, notes_of
 from crowdstack.wire.stack import StackInputs
 
 
@@ -177,7 +179,7 @@ class Deployment:
         self._clock = clock
 
     def preview(self, wanted: Wanted, *, fresh: bool = False) -> Preview:
-        """What `up` would do now. Changes nothing. OverBudget when the run must not be started."""
+        """What `up` would do now. Changes nothing. OverBudget and PolicyRefused when the run must not be started."""
         return self._preview(*self._held(wanted), fresh=fresh)
 
     def _preview(self, wanted: Wanted, edits: Edits, *, fresh: bool) -> Preview:
@@ -193,6 +195,7 @@ class Deployment:
         ended = () if stands.new else self._ended(stands.run, desired)
         observed = self._observe(desired, stands, ended)
         met = target_met(desired, stands.units)
+        begins = stands.new and not met
         told = Preview(
             task=desired.task,
             run=stands.run,
@@ -203,12 +206,20 @@ class Deployment:
             target_met=met,
             basis=basis,
             edits=edits.now,
-            notes=tuple(f"takes effect with the next run: {edit}" for edit in edits.next_run),
-            never_changes=(f"metadata.name: {desired.task} (another name is another task)",) if stands.new else (),
+            notes=(
+                *(f"takes effect with the next run: {edit}" for edit in edits.next_run),
+                *(notes_of(wanted.spec) if begins else ()),
+            ),
+            never_changes=(
+                *((f"metadata.name: {desired.task} (another name is another task)",) if stands.new else ()),
+                *(fixed_by_publishing(desired) if begins else ()),
+            ),
         )
         if met and stands.new:
             return told
         check_budget(desired, observed)
+        if begins:
+            told = replace(told, notes=(*told.notes, *check_pay(desired)))
         steps = self._engine.preview(self._program(wanted.stack(stands.run))).steps
         changes = tuple(step for step in steps if step.operation is not Operation.SAME)
         return replace(told, steps=changes, lines=forecast(desired, observed))

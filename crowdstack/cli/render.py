@@ -147,6 +147,7 @@ def preview(plan: Preview) -> str:
         _section("Stack", steps or ["=  no change"]),
         _section("Crowd", crowd or ["=  no change"]),
         _section("Can never be changed later", [f"!  {safe_text(text)}" for text in plan.never_changes]),
+        _section("Pay", pay(plan.cost)),
         _section("Notes", [safe_text(text) for text in plan.notes]),
         totals(plan),
     ]
@@ -175,6 +176,19 @@ def cost(total: Cost) -> str:
     text = f"People: {total.visits} visits x {total.gross} = {total.total}, at most {total.cap}"
     rates = [f"{amount} per {per}" for amount, per in ((total.per_unit, "unit"), (total.per_hour, "hour")) if amount]
     return safe_text(text + (f" ({', '.join(rates)})" if rates else "") + ".")
+
+
+def pay(total: Cost) -> list[str]:
+    """What a visit's cost is made of, and how its pay stands to the provider's floor; nothing where there is neither."""
+    lines = []
+    if of := total.charge:
+        tax = f" + {of.vat} VAT" if of.vat.minor else ""
+        what = "fee" if tax else "fees"
+        lines.append(f"{of.reward} reward + {of.fee} {what}{tax} = {of.gross} per visit")
+    if total.pay is not None:
+        better = f", recommended {total.recommended_hourly}" if total.recommended_hourly else ""
+        lines.append(f"{total.per_hour} per hour: {total.pay.value} (minimum {total.minimum_hourly}{better})")
+    return [safe_text(line) for line in lines]
 
 
 def preview_data(plan: Preview) -> dict[str, Any]:

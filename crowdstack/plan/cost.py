@@ -8,6 +8,7 @@ from crowdstack.errors import OverBudget
 from crowdstack.model import Money
 from crowdstack.plan.decide import Observed
 from crowdstack.plan.desired import Desired, WhenShort, ceil_div
+from crowdstack.plan.fees import Charge, PayVerdict, charge, hourly, pay_verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,10 @@ class Cost:
     cap: Money
     per_unit: str | None  # text, because it may be a fraction of a cent
     per_hour: Money | None
+    charge: Charge | None = None  # `gross` taken apart, as far as is known
+    minimum_hourly: Money | None = None
+    recommended_hourly: Money | None = None
+    pay: PayVerdict | None = None
 
 
 def cost(desired: Desired, observed: Observed) -> Cost:
@@ -28,19 +33,27 @@ def cost(desired: Desired, observed: Observed) -> Cost:
     if desired.budget is not None:
         most = min(most, max(desired.budget - elsewhere(observed), observed.gross * 0))
     todo = observed.units.total - observed.units.before
-    hourly = None
-    if desired.estimated_s and not desired.open_ended:
-        hourly = Money(
-            desired.reward.minor * 3600 // (desired.estimated_s * desired.per_visit), desired.reward.currency
-        )
     return Cost(
         visits=ideal,
         gross=observed.gross,
         total=observed.gross * ideal,
         cap=most,
         per_unit=None if desired.open_ended or not todo else _share(observed.gross * ideal, todo),
-        per_hour=hourly,
+        per_hour=hourly(desired.reward, desired.visit_s) if desired.visit_s else None,
+        charge=_charge(desired, observed.gross),
+        minimum_hourly=desired.minimum_hourly,
+        recommended_hourly=desired.recommended_hourly,
+        pay=pay_verdict(desired),
     )
+
+
+def _charge(desired: Desired, gross: Money) -> Charge | None:
+    """What of `gross` is what. By our table, unless the provider's own word is another: it does not say how much is tax."""
+    if gross == desired.reward:
+        return None
+    told = desired.provider
+    table = charge(desired.reward, fee_bp=told.get("fee_bp", 0), vat_bp=told.get("vat_bp", 0))
+    return table if table.gross == gross else Charge(reward=desired.reward, fee=gross - desired.reward, vat=gross * 0)
 
 
 def check_budget(desired: Desired, observed: Observed) -> None:

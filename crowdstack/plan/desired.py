@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from crowdstack.model import Item, Money, StudyKey, TaskName, UnitCounts, WorkerId
+from crowdstack.plan.panels import claims_of, finish_of, floor_of, provider_settings
 from crowdstack.wire.stack import StackInputs
 
 if TYPE_CHECKING:  # pydantic stays out of the reconciler
@@ -60,6 +61,12 @@ class Desired:
     open_ended: bool  # how many visits cannot be known before people come
     reward: Money
     estimated_s: int | None = None  # one unit
+    minutes: int | None = None  # one visit, where its provider shows people how long it takes
+    minimum_hourly: Money | None = None  # by the provider's rules, or the spec's
+    recommended_hourly: Money | None = None
+    refuse_underpaid: bool = True  # below the minimum nothing is begun
+    top_up_to: Money | None = None  # an hour of visits that took longer than estimated
+    top_up_most: Money | None = None  # of one visit
     budget: Money | None = None
     when_short: WhenShort = WhenShort.REFUSE
     wave: int | None = None
@@ -79,6 +86,13 @@ class Desired:
     def no_data(self) -> NoData:
         return NoData(self.provider.get("no_data", NoData.ASK_RETURN))
 
+    @property
+    def visit_s(self) -> int | None:
+        """How long a visit takes by the estimate: in whole minutes where that is what people are told."""
+        if self.minutes is not None:
+            return self.minutes * 60
+        return None if self.estimated_s is None or self.open_ended else self.estimated_s * self.per_visit
+
     def ideal_visits(self, units: UnitCounts) -> int:
         """Visits that an ideal crowd needs for what this run has to do in all (earlier runs may have done a part)."""
         todo = units.total - units.before
@@ -97,18 +111,19 @@ class Desired:
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], *, run: str) -> Desired:
         """`to_settings` the other way round, for this run."""
-        budget = settings["budget"]
         return cls(
             **{
                 **settings,
+                **{name: Money.parse(settings[name]) for name in _AMOUNTS if settings.get(name) is not None},
                 "study": StudyKey(run),
                 "count": Count(settings["count"]),
                 "when_short": WhenShort(settings["when_short"]),
-                "reward": Money.parse(settings["reward"]),
-                "budget": None if budget is None else Money.parse(budget),
                 "blocked": tuple(settings["blocked"]),
             }
         )
+
+
+_AMOUNTS = ("reward", "budget", "minimum_hourly", "recommended_hourly", "top_up_to", "top_up_most")
 
 
 def _to_json(value: Any) -> Any:
@@ -121,14 +136,17 @@ def _to_json(value: Any) -> Any:
 
 def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
     """What `spec` asks for with these items; `run` once it is known (`from_settings` gives it too)."""
-    task, crowd, repeats = spec.task, spec.provider.crowd, spec.target.repeats
+    task, provider, repeats = spec.task, spec.provider, spec.target.repeats
     endless = task.units_per_visit == "unlimited"
     most = [len(items), spec.workers.max_units, None if task.units_per_visit == "unlimited" else task.units_per_visit]
     per_visit = min(units for units in most if units is not None)
-    # A visit without an end takes in whoever comes: then their number counts, not how much each could do.
-    coming = len(crowd.names) if crowd.type == "human" else crowd.workers
-    surplus = spec.provider.surplus
-    percent, least = (0, surplus) if isinstance(surplus, int) else (int(surplus.rstrip("% ")), 5)
+    percent, least = (
+        (0, provider.surplus) if isinstance(provider.surplus, int) else (int(provider.surplus.rstrip("% ")), 5)
+    )
+    top_up = provider.pay.top_up
+    floor, minutes = floor_of(spec), None
+    if provider.type == "prolific" and task.estimated_time is not None:
+        minutes = ceil_div(task.estimated_time * per_visit, 60)
     return Desired(
         task=spec.name,
         study=StudyKey(run),
@@ -137,26 +155,43 @@ def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
         repeats=repeats,
         count=Count(spec.target.count),
         per_visit=per_visit,
-        visits=visits_needed(items, repeats=repeats, per_visit=per_visit, crowd=coming if endless else None),
+        visits=visits_needed(items, repeats=repeats, per_visit=per_visit, crowd=_coming(spec) if endless else None),
         personal=endless or any(item.offered_to for item in items),
         open_ended=endless and not all(item.offered_to for item in items),
         reward=task.reward,
         estimated_s=task.estimated_time,
+        minutes=minutes,
+        minimum_hourly=floor[0],
+        recommended_hourly=floor[1],
+        refuse_underpaid=provider.type != "prolific" or provider.pay_floor == "refuse",
+        top_up_to=top_up.to_hourly if top_up else None,
+        top_up_most=top_up.at_most if top_up else None,
         budget=spec.budget.max if spec.budget else None,
         when_short=WhenShort(spec.budget.when_short) if spec.budget else WhenShort.REFUSE,
-        wave=spec.provider.wave,
+        wave=provider.wave,
         surplus_percent=percent,
         surplus_least=least,
         keep=spec.lifecycle.keep,
         blocked=tuple(WorkerId(worker) for worker in spec.workers.block),
-        provider={"type": spec.provider.type, "wallet": _to_json(spec.provider.wallet)},
+        provider=provider_settings(spec, minutes),
         crowd=_crowd_settings(spec),
     )
 
 
+def _coming(spec: Spec) -> int | None:
+    """How many come by themselves. A visit without an end takes in whoever comes: then their number counts, not how much
+    each could do."""
+    crowd = spec.crowd
+    if crowd is None:
+        return None
+    return len(crowd.names) if crowd.type == "human" else crowd.workers
+
+
 def _crowd_settings(spec: Spec) -> dict[str, Any]:
     """The crowd as its adapter needs it, JSON: without the spec's folder and without defaults to look up."""
-    crowd = spec.provider.crowd
+    crowd = spec.crowd
+    if crowd is None:
+        return {}
     if crowd.type == "human":
         return {"kind": "human", "people": list(crowd.names)}
     settings: dict[str, Any] = {
@@ -197,6 +232,8 @@ def stack_inputs(spec: Spec, run: str, bundle: Bundle) -> StackInputs:
         max_units=spec.workers.max_units,
         sample=task.sample,
         completion=task.completion,
+        claims=claims_of(spec),
+        finish=finish_of(spec),
         **placed,
     )
 

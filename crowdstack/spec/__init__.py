@@ -13,8 +13,20 @@ from crowdstack.spec.check import checked
 from crowdstack.spec.data import load_items
 from crowdstack.spec.load import Variables, load
 from crowdstack.spec.models import Spec
+from crowdstack.spec.panels import notes_of
 
-__all__ = ["Bundle", "Edits", "Spec", "answers_schema", "build_bundle", "held", "kept", "load_items", "load_spec"]
+__all__ = [
+    "Bundle",
+    "Edits",
+    "Spec",
+    "answers_schema",
+    "build_bundle",
+    "held",
+    "kept",
+    "load_items",
+    "load_spec",
+    "notes_of",
+]
 
 
 def load_spec(

@@ -36,7 +36,8 @@ def held(spec: Spec, live: Mapping[str, Any]) -> tuple[Spec, Edits]:
 
     SpecError when what is changed does not go with what stays, such as a budget in another currency.
     """
-    marks = _Marks()
+    provider = live["provider"]["type"]
+    marks = _Marks(provider)
     root = marks.settled(live, spec.document.root, "")
     edits = Edits(tuple(marks.now), tuple(marks.next_run))
     if not edits.next_run:
@@ -48,15 +49,20 @@ def held(spec: Spec, live: Mapping[str, Any]) -> tuple[Spec, Edits]:
 class _Marks:
     """The `x-change` marks of all fields, at work on two trees; what differs is sorted into `now` and `next_run`."""
 
-    def __init__(self) -> None:
+    def __init__(self, provider: str) -> None:
         known = fields()
-        self._waits = {field.path for field in known if field.change == CHANGES["next run"]}
+        self._waits = {
+            field.path for field in known if field.change == CHANGES["next run"] or provider in field.fixed_by
+        }
         self._mappings = {field.parent for field in known}
         self.now: list[str] = []
         self.next_run: list[str] = []
 
     def settled(self, live: Any, wanted: Any, path: str) -> Any:
         """The node that holds at `path`, or _ABSENT."""
+        if path == "provider" and (other := _other_type(live, wanted)):
+            self.next_run.append(f"provider.type ({live['type']} -> {other})")
+            return _node(live, wanted)  # whole: the fields of one crowd mean nothing to another
         if (
             path in self._mappings
             and isinstance(live, Mapping)
@@ -79,6 +85,12 @@ class _Marks:
             return wanted
         self.next_run.append(edit)
         return live if live is _ABSENT else _node(live, wanted)
+
+
+def _other_type(live: Any, wanted: Any) -> str | None:
+    """The type of a provider that takes the place of another."""
+    new = wanted.value.get("type") if isinstance(wanted, Node) and isinstance(wanted.value, dict) else None
+    return None if new is None or new.value == live["type"] else str(new.value)
 
 
 def _words(value: Any) -> str:

@@ -15,9 +15,12 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError as Unconvertible
 from referencing import Registry
 
+from crowdstack.model import Money
 from crowdstack.spec.explain import task_schema
 from crowdstack.spec.load import Document, Located, located, refuse
-from crowdstack.spec.models import BotCrowd, HumanCrowd, ReplayCrowd, Spec, read
+from crowdstack.spec.models import Spec, read
+from crowdstack.spec.panels import faults_of_panel
+from crowdstack.spec.providers import BotCrowd, GenericProvider, HumanCrowd, MockProvider, ReplayCrowd
 from crowdstack.spec.text import nearest, shown
 
 Path = tuple[str | int, ...]
@@ -61,7 +64,10 @@ class _Shape:
     document: Document
     models: Mapping[str, Any]  # $defs of the schema
 
-    def faults(self, validator: Any, value: Any, path: Path) -> Iterator[Located]:
+    def faults(
+        self, validator: Any, value: Any, path: Path, types: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Iterator[Located]:
+        """`types`: the branches of the union that `value` is of, by their `type`."""
         wrong: set[Path] = set()  # one fault of a value is enough: its type first
         for error in sorted(validator.iter_errors(value), key=lambda error: error.validator != "type"):
             here = (*path, *error.absolute_path)
@@ -69,7 +75,7 @@ class _Shape:
                 case "oneOf" | "anyOf":
                     yield from self.union(validator, error, here)
                 case "additionalProperties":
-                    yield from self.unknown(error, here)
+                    yield from self.unknown(error, here, {} if error.absolute_path else types or {})
                 case "required":
                     for key in error.validator_value:
                         if key not in error.instance:
@@ -82,18 +88,29 @@ class _Shape:
         """Faults of the branch that was meant; without one, what the branches are."""
         found, branches = error.instance, [self.model(branch) for branch in error.validator_value]
         tags = {tag: branch for branch in branches if (tag := _tag(branch))}
+        marks = {} if tags else _marks(branches)
         if isinstance(found, dict) and tags:
             if "type" not in found:
                 yield self.missing(here, "type", {}, f"one of: {', '.join(tags)}")
             elif isinstance(found["type"], str) and found["type"] in tags:
-                yield from self.faults(validator.evolve(schema=tags[found["type"]]), found, here)
+                yield from self.faults(validator.evolve(schema=tags[found["type"]]), found, here, tags)
             else:
                 message = f"{shown(found['type'])} is not one of {', '.join(tags)}"
                 yield self.document.problem((*here, "type"), message, _close(found["type"], list(tags)))
             return
-        fitting = [branch for branch in branches if _may_be(validator, found, branch)]
+        if isinstance(found, dict) and marks:
+            fitting = [branch for key, branch in marks.items() if key in found]
+        else:
+            fitting = [branch for branch in branches if _may_be(validator, found, branch)]
         if fitting:
             yield from self.faults(validator.evolve(schema=fitting[0]), found, here)
+        elif isinstance(found, dict) and marks:
+            close = [hint for key in found if (hint := _close(key, list(marks)))]
+            hint = (
+                close[0] if close else f"crowdstack explain {'.'.join(step for step in here if isinstance(step, str))}"
+            )
+            message = f"one of {', '.join(marks)} is missing"
+            yield located(self.document.find(here).heading, here, message, hint)
         else:
             kinds = dict.fromkeys(_kind(branch) for branch in branches if branch.get("type") != "null")
             yield self.document.problem(here, f"{shown(found)} is not {' or '.join(kinds)}")
@@ -101,12 +118,14 @@ class _Shape:
     def model(self, branch: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.models[branch["$ref"].rpartition("/")[2]] if "$ref" in branch else branch
 
-    def unknown(self, error: Any, here: Path) -> Iterator[Located]:
+    def unknown(self, error: Any, here: Path, types: Mapping[str, Mapping[str, Any]]) -> Iterator[Located]:
         known = error.schema.get("properties", {})
         for key in error.instance:
             if key not in known:
                 node = self.document.find((*here, key))
-                yield located(node.heading, (*here, key), f'unknown key "{key[:60]}"', nearest(key, known))
+                others = [type_ for type_, branch in types.items() if key in branch["properties"]]
+                hint = f"it is a field of type {' and '.join(others)}" if others else nearest(key, known)
+                yield located(node.heading, (*here, key), f'unknown key "{key[:60]}"', hint)
 
     def missing(self, here: Path, key: str, about: Mapping[str, Any], hint: str | None = None) -> Located:
         if hint is None and "const" in about:
@@ -120,6 +139,13 @@ def _tag(branch: Mapping[str, Any]) -> str | None:
     """The `type` that chooses this branch of a union."""
     tag: str | None = branch.get("properties", {}).get("type", {}).get("const")
     return tag
+
+
+def _marks(branches: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Keys by which mappings without a `type` are told apart: each must be in one of them and can be in no other."""
+    every = [key for branch in branches for key in branch.get("properties", ())]
+    own = {key: branch for branch in branches for key in branch.get("required", ()) if every.count(key) == 1}
+    return own if len({id(branch) for branch in own.values()}) > 1 else {}
 
 
 def _may_be(validator: Any, value: Any, branch: Mapping[str, Any]) -> bool:
@@ -148,6 +174,8 @@ def _wrong(error: Any) -> tuple[str, str | None]:
             return f"{shown(found)} is not {limit}", f"write {limit}"
         case "minimum" | "minItems" | "minLength":
             return _too(found, "few" if error.validator == "minItems" else "little", f"at least {limit}"), None
+        case "exclusiveMinimum":
+            return f"{found} is too little: more than {limit}", None
         case "maximum" | "maxItems" | "maxLength":
             return _too(found, "many" if error.validator == "maxItems" else "much", f"at most {limit:,}"), None
     return error.message, None
@@ -186,16 +214,15 @@ def faults_of_values(spec: Spec) -> Iterator[Located]:
     yield from _faults_of_time(spec)
     yield from _faults_of_data(spec)
     yield from _faults_of_crowd(spec)
+    yield from faults_of_panel(spec)
 
 
 def _faults_of_money(spec: Spec) -> Iterator[Located]:
     reward, say, at = spec.task.reward, spec.document.problem, spec.document.at
-    amounts = [
-        (("budget", "max"), spec.budget.max if spec.budget else None),
-        (("provider", "wallet"), spec.provider.wallet),
-    ]
-    for path, amount in amounts:
-        if amount is not None and amount.currency != reward.currency:
+    if not reward.minor and spec.crowd is None:  # a fault of its own, of which a currency would be the lesser half
+        return
+    for path, amount in _amounts(spec):
+        if amount.currency != reward.currency:
             yield say(
                 path,
                 f"{amount} is in another currency than the reward, {reward}{at('task', 'reward')}",
@@ -207,6 +234,20 @@ def _faults_of_money(spec: Spec) -> Iterator[Located]:
             f"{spec.budget.max} does not pay for one visit at {reward}{at('task', 'reward')}",
             "raise it",
         )
+
+
+def _amounts(spec: Spec) -> Iterator[tuple[Path, Money]]:
+    """Every amount but the reward."""
+    provider = spec.provider
+    if spec.budget:
+        yield ("budget", "max"), spec.budget.max
+    if isinstance(provider, MockProvider) and provider.wallet:
+        yield ("provider", "wallet"), provider.wallet
+    if isinstance(provider, GenericProvider) and provider.minimum_per_hour:
+        yield ("provider", "minimum_per_hour"), provider.minimum_per_hour
+    if top_up := provider.pay.top_up:
+        yield ("provider", "pay", "top_up", "to_hourly"), top_up.to_hourly
+        yield ("provider", "pay", "top_up", "at_most"), top_up.at_most
 
 
 def _faults_of_time(spec: Spec) -> Iterator[Located]:
@@ -243,7 +284,7 @@ def _faults_of_data(spec: Spec) -> Iterator[Located]:
 
 
 def _faults_of_crowd(spec: Spec) -> Iterator[Located]:
-    crowd, say, at = spec.provider.crowd, spec.document.problem, spec.document.at
+    crowd, say, at = spec.crowd, spec.document.problem, spec.document.at
     here, repeats = ("provider", "crowd"), spec.target.repeats
     if isinstance(crowd, ReplayCrowd):
         column, uses = spec.task.source.id, spec.task.app.uses

@@ -16,7 +16,8 @@ from typing import Any
 from crowdstack.model import Item, ItemId, WorkerId
 from crowdstack.spec.files import blaming, opened
 from crowdstack.spec.load import AFTER_SPEC, Located, refuse
-from crowdstack.spec.models import Data, ReplayCrowd, Spec
+from crowdstack.spec.models import Data, Spec
+from crowdstack.spec.providers import ProlificProvider, ReplayCrowd
 from crowdstack.spec.rows import READERS, CsvValues, Faults, Row, csv_rows, object_row
 from crowdstack.spec.text import nearest
 
@@ -36,7 +37,7 @@ def load_items(spec: Spec) -> list[Item]:
             refuse([_at_file(spec, f"{source.file} does not end in .csv, .json or .jsonl", "add format: csv")])
         with blaming(spec.document, _data_path(spec)), opened(spec.folder, source.file) as raw:
             items = _items(spec, READERS[form](raw, source.encoding, faults), faults)
-    crowd = spec.provider.crowd
+    crowd = spec.crowd
     if isinstance(crowd, ReplayCrowd):
         items = _offered_as_recorded(spec, crowd, items)
     refuse(list(_faults_of_offers(spec, items)))
@@ -138,9 +139,9 @@ def _worker(value: Any, row: Row, faults: Faults) -> WorkerId | None:
 
 
 def _coming(spec: Spec) -> dict[str, None] | None:
-    """The workers who come, in their order; None for a recording, whose items are offered as it was recorded."""
-    crowd = spec.provider.crowd
-    return None if isinstance(crowd, ReplayCrowd) else dict.fromkeys(crowd.names)
+    """The workers who come, in their order; None where that is not ours to say, or a recording says whom items are for."""
+    crowd = spec.crowd
+    return None if crowd is None or isinstance(crowd, ReplayCrowd) else dict.fromkeys(crowd.names)
 
 
 def _absent(spec: Spec, worker: WorkerId, coming: Sequence[str]) -> tuple[str, str]:
@@ -214,9 +215,26 @@ def _faults_of_offers(spec: Spec, items: list[Item]) -> Iterator[Located]:
                 f'"{worker}" is blocked, but {work[worker]} items are offered to nobody else',
             )
     most = spec.workers.max_units
+    yield from _faults_of_rounds(spec, work)
     busiest = max(work.items(), key=lambda pair: pair[1], default=None)
     if most is not None and busiest is not None and busiest[1] > most:
         yield say(
             ("workers", "max_units"),
             f'"{busiest[0]}" is offered {busiest[1]} items and may do {most} units: the target could not be met',
+        )
+
+
+def _faults_of_rounds(spec: Spec, work: Mapping[str, int]) -> Iterator[Located]:
+    """Named workers who would need more visits than their provider lets them make."""
+    provider, units = spec.provider, spec.task.units_per_visit
+    if not isinstance(provider, ProlificProvider) or not isinstance(units, int):
+        return
+    rounds = provider.max_submissions_per_participant
+    busiest = max(work, key=lambda worker: work[worker], default=None)
+    if busiest is not None and rounds != -1 and work[busiest] > rounds * units:
+        at = spec.document.at("task", "units_per_visit")
+        yield spec.document.problem(
+            ("task", "data"),
+            f'"{busiest}" is offered {work[busiest]} items and may do {rounds * units}: visits of {units}{at}, {rounds} of them',
+            f"set provider.max_submissions_per_participant: {-(-work[busiest] // units)}",
         )

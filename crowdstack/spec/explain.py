@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crowdstack import assets
@@ -21,7 +21,7 @@ CHANGES = {"in place": "in place, also while the task runs", "next run": "with t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One field of a spec. `branch`: the `type` of the union it belongs to, if it belongs to one."""
+    """One field of a spec. `branch`: the `type` (or kind) of the union's branches that have it; None where all have it."""
 
     path: str
     branch: str | None
@@ -31,6 +31,7 @@ class Field:
     default: str | None
     example: str | None
     change: str
+    fixed_by: tuple[str, ...] = ()  # providers with which it waits for the next run, whatever `change` says
 
     @property
     def parent(self) -> str:
@@ -38,9 +39,17 @@ class Field:
 
 
 def fields() -> list[Field]:
-    """All fields, each before those inside it."""
+    """All fields, each before those inside it. What several branches of a union have in common is told once."""
     schema = task_schema()
-    return list(_below(schema, schema["$defs"], "", None))
+    found: dict[Field, dict[str, None]] = {}  # the field without its branch -> its branches
+    kinds: dict[Field, Mapping[str, None]] = {}
+    for field, branch, siblings in _below(schema, schema["$defs"], "", None, {}, ()):
+        found.setdefault(field, {}).update({} if branch is None else {branch: None})
+        kinds[field] = siblings
+    return [
+        replace(field, branch=None if len(branches) == len(kinds[field]) else ", ".join(branches))
+        for field, branches in found.items()
+    ]
 
 
 def task_schema() -> dict[str, Any]:
@@ -48,29 +57,54 @@ def task_schema() -> dict[str, Any]:
     return schema
 
 
-def _below(model: Mapping[str, Any], models: Mapping[str, Any], prefix: str, branch: str | None) -> Iterator[Field]:
+_Model = Mapping[str, Any]
+
+
+def _below(
+    model: _Model,
+    models: Mapping[str, _Model],
+    prefix: str,
+    branch: str | None,
+    siblings: Mapping[str, None],
+    above: tuple[_Model, ...],
+) -> Iterator[tuple[Field, str | None, Mapping[str, None]]]:
+    """Fields, each with the branch it belongs to and all branches of that union."""
     for name, about in model["properties"].items():
         path = prefix + name
         if "const" in about and "description" not in about:  # what chooses a branch is explained by the branch
             about = {"description": model["description"], "x-change": "next run", **about}
-        yield Field(
+        field = Field(
             path=path,
-            branch=branch,
+            branch=None,
             required=name in model.get("required", ()),
             type=_type(about, models),
             meaning=about["description"],
             default=_shown(about["default"]) if about.get("default") not in (None, {}, [], "") else None,
             example=_shown(about["examples"][0]) if "examples" in about else None,
             change=CHANGES[about["x-change"]],
+            fixed_by=tuple(about.get("x-fixed-by", ())),
         )
-        for below in _models(about, models):
-            yield from _below(below, models, f"{path}.", below["properties"].get("type", {}).get("const"))
+        yield field, branch, siblings
+        inside = _models(about, models)
+        if any(below in (*above, model) for below in inside):  # filters of filters: told once
+            continue
+        own = {kind: None for below in inside if (kind := _kind(below))}
+        for below in inside:
+            named, others = (_kind(below), own) if own else (branch, siblings)
+            yield from _below(below, models, f"{path}.", named, others, (*above, model))
 
 
-def _models(about: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for part in (about, *about.get("anyOf", ()), *about.get("oneOf", ())):
-        if "$ref" in part:
-            yield models[part["$ref"].rpartition("/")[2]]
+def _kind(model: _Model) -> str | None:
+    """What a branch of a union is called."""
+    kind: str | None = model["properties"].get("type", {}).get("const") or model.get("x-branch")
+    return kind
+
+
+def _models(about: _Model, models: Mapping[str, _Model]) -> list[_Model]:
+    """The mappings that may stand there, also as entries of a list."""
+    parts = [about, *about.get("anyOf", ()), *about.get("oneOf", ())]
+    found = [models[part["$ref"].rpartition("/")[2]] for part in parts if "$ref" in part]
+    return found + (_models(about["items"], models) if "items" in about else [])
 
 
 def _type(about: Mapping[str, Any], models: Mapping[str, Any]) -> str:
@@ -109,7 +143,8 @@ def text_of(path: str, found: Sequence[Field]) -> str:
             lines += [f"{field.path}{_branch(field)}: {field.type}", f"  {field.meaning}"]
             needed = "required" if field.required else field.default or "nothing"
             lines += [f"  default: {needed}"] + ([f"  example: {field.example}"] if field.example else [])
-            lines += [f"  can change: {field.change}", ""]
+            fixed = f"; with {' and '.join(field.fixed_by)} with the next run" if field.fixed_by else ""
+            lines += [f"  can change: {field.change}{fixed}", ""]
     inside = [field for field in found if field.path != path]
     width = max((len(field.path + _branch(field)) for field in inside), default=0)
     for field in inside:
@@ -157,7 +192,7 @@ def page() -> str:
             field.type,
             default,
             field.meaning + example,
-            field.change.partition(":")[0],
+            field.change + (f" ({', '.join(field.fixed_by)}: with the next run)" if field.fixed_by else ""),
         )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

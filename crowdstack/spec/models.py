@@ -6,97 +6,16 @@ durations to seconds, shorthands to their long form. Each field says what it mea
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, PrivateAttr
-from pydantic_core.core_schema import CoreSchema, no_info_plain_validator_function
+from pydantic import Field, PrivateAttr
 
-from crowdstack.model import Money, TaskName, bot_id
+from crowdstack.model import TaskName
 from crowdstack.spec.load import Document
-
-Change = Literal["in place", "next run", "never"]
-
-
-def say(meaning: str, *, change: Change = "in place", example: Any = None, default: Any = ..., **limits: Any) -> Any:
-    """A field: its meaning, when a change takes effect (`in place`: in the running stack too), an example, its default."""
-    extra: dict[str, Any] = {"x-change": change}
-    examples = None if example is None else [example]
-    return Field(default, description=meaning, examples=examples, json_schema_extra=extra, **limits)
-
-
-# ------------------------------------------------------------------------------------------------ words
-
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_PACE = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-
-
-def _duration(text: str) -> int:
-    match = _DURATION.fullmatch(text)
-    assert match, "the pattern of the type lets nothing else pass"
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    if not 1 <= total <= 365 * 86_400:
-        raise ValueError(f"{text} is not between 1s and 365d")
-    return total
-
-
-def _pace(text: str) -> float:
-    match = _PACE.fullmatch(text)
-    assert match, "the pattern of the type lets nothing else pass"
-    return float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-def _amount(text: str) -> Money:
-    money = Money.parse(text)
-    if money.minor < 0:
-        raise ValueError(f"{text} is less than nothing")
-    return money
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """Text of one form, and what it is converted to. `expected` says the form in messages."""
-
-    convert: Callable[[str], Any]
-    pattern: str
-    expected: str
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return no_info_plain_validator_function(self._read)
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "pattern": self.pattern, "x-expected": self.expected}
-
-    def _read(self, text: Any) -> Any:
-        if not isinstance(text, str) or not re.fullmatch(self.pattern, text):  # `$` alone lets a last newline pass
-            raise ValueError(f"{text!r} is not {self.expected}")
-        return self.convert(text)
-
-
-_PATH = r"^[^/\\\u0000-\u001f][^\\\u0000-\u001f]*$"
-_NAME = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
-_SPAN = r"^(?=.)([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,9}s)?$"
-
-Duration = Annotated[int, Form(_duration, _SPAN, "a duration like 90s, 5m or 1h30m")]  # whole seconds
-Pace = Annotated[
-    float, Form(_pace, r"^[0-9]{1,6}(\.[0-9]{1,6})?(ms|s|m|h)$", "a time like 200ms, 1.5s or 2m")
-]  # seconds
-Amount = Annotated[Money, Form(_amount, r"^[0-9]{1,12}(\.[0-9]+)? [A-Z]{3}$", "an amount of money like 0.50 USD")]
-Slug = Annotated[str, Form(str, _NAME, "a name of small letters, digits and hyphens, like bird-photos")]
-RelativePath = Annotated[str, Form(str, _PATH, "a path below the spec's folder, like items.csv")]
-WorkerName = Annotated[str, Form(str, r"^[^\s\u0000-\u001f]{1,100}$", "a worker's id without blanks, like w17")]
-Text = Annotated[str, Field(min_length=1, max_length=10_000)]
-Column = Annotated[str, Field(min_length=1, max_length=200)]
-Rate = Annotated[float, Field(ge=0, le=1)]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, populate_by_name=True)
-
+from crowdstack.spec.providers import BotCrowd, HumanCrowd, MockProvider, Provider, ReplayCrowd
+from crowdstack.spec.words import Amount, Column, Duration, Model, RelativePath, Slug, Text, WorkerName, say
 
 # ------------------------------------------------------------------------------------------------ task
 
@@ -147,15 +66,26 @@ class Data(Model):
 Rows = Annotated[tuple[dict[str, Any], ...], Field(max_length=100_000)]
 
 
+LISTED = ("prolific",)  # what its study shows before people come cannot be changed while it is out
+
+
 class Task(Model):
-    title: Text = say("What workers read first.", example="Does the text imply the sentence?")
-    description: str = say("What the task is about, in a sentence or two.", default="", example="Read two sentences.")
+    title: Text = say("What workers read first.", fixed_by=LISTED, example="Does the text imply the sentence?")
+    description: str = say(
+        "What the task is about, in a sentence or two.", fixed_by=LISTED, default="", example="Read two sentences."
+    )
     reward: Amount = say("Paid per visit.", default="0.00 USD", change="next run", example="0.05 USD")
     units_per_visit: Annotated[int, Field(ge=1, le=100_000)] | Literal["unlimited"] = say(
-        "Units one visit is made of; `unlimited` goes on until none is left.", default=1, example=10
+        "Units one visit is made of; `unlimited` (mock only) goes on until none is left.",
+        fixed_by=LISTED,
+        default=1,
+        example=10,
     )
     estimated_time: Duration | None = say(
-        "How long one unit takes; preview shows the pay per hour from it.", default=None, example="30s"
+        "How long one unit takes; preview shows the pay per hour from it. Needed by prolific.",
+        fixed_by=LISTED,
+        default=None,
+        example="30s",
     )
     timeout: Duration = say(
         "How long a worker may hold a unit before it is offered again.", default="10m", example="10m"
@@ -206,74 +136,6 @@ class Budget(Model):
     )
 
 
-# ------------------------------------------------------------------------------------------------ crowd
-
-
-class HumanCrowd(Model):
-    """People you give the printed links to."""
-
-    type: Literal["human"]
-    people: Annotated[int, Field(ge=1, le=10_000)] | Annotated[tuple[WorkerName, ...], Field(min_length=1)] = say(
-        "How many links to print, or a name for each.", default=1, change="next run", example=["ann", "bob"]
-    )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        if isinstance(self.people, int):
-            return tuple(f"person-{number}" for number in range(1, self.people + 1))
-        return self.people
-
-
-class BotCrowd(Model):
-    """Simulated workers; their answers are drawn from the `answers` schema."""
-
-    type: Literal["bots"]
-    workers: int = say("How many.", default=5, change="next run", ge=1, le=10_000)
-    seed: int = say("The same seed, the same behaviour.", default=1, change="next run", ge=0)
-    time_per_unit: Pace = say("Median time for one unit.", default="0s", change="next run", example="1.5s")
-    error_rate: Rate = say("Share of units first answered wrongly for the schema.", default=0.0, change="next run")
-    abandon_rate: Rate = say("Share of units left unfinished.", default=0.0, change="next run")
-    duplicate_rate: Rate = say("Share of submissions sent twice.", default=0.0, change="next run")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(bot_id(number) for number in range(1, self.workers + 1))
-
-
-class ReplayCrowd(Model):
-    """Recorded workers, each answering its items as recorded."""
-
-    type: Literal["replay"]
-    answers: RelativePath = say(
-        "CSV of recorded answers: item, worker, and one column per answer.", change="next run", example="answers.csv"
-    )
-    item: Column = say("The column with the item's id.", default="item", change="next run")
-    worker: Column = say("The column with the worker's id.", default="worker", change="next run")
-    workers: int = say("How many work at the same time.", default=20, change="next run", ge=1, le=10_000)
-    seed: int = say("The same seed, the same order.", default=1, change="next run", ge=0)
-    time_per_unit: Pace = say("Median time for one unit.", default="0s", change="next run", example="200ms")
-
-
-Crowd = Annotated[HumanCrowd | BotCrowd | ReplayCrowd, Field(discriminator="type")]
-Percent = Annotated[str, Form(str, r"^[0-9]{1,3} ?%$", "a percentage like 10 %")]
-
-
-class MockProvider(Model):
-    """A crowd without a company behind it: people with a link, simulated workers, or a recording. Pays from a pretended wallet."""
-
-    type: Literal["mock"]
-    wallet: Amount | None = say("Balance of the pretended account; without it, no end.", default=None, example="20 USD")
-    wave: int | None = say("Places opened at a time; without it all at once.", default=None, example=50, ge=1)
-    surplus: Annotated[int, Field(ge=0)] | Percent = say(
-        "Extra places allowed for visits that end without counting: a number, or a share (then at least 5).",
-        default="10 %",
-        example="10 %",
-    )
-    crowd: Crowd = say(
-        "Who comes.", default={"type": "human"}, change="next run", example={"type": "bots", "workers": 5}
-    )
-
-
 # ------------------------------------------------------------------------------------------------ stack
 
 
@@ -318,7 +180,7 @@ class Spec(Model):
     target: Target = say("When the task is done.", default={})
     workers: Workers = say("Who may take part and how much.", default={})
     budget: Budget | None = say("What it may cost.", default=None)
-    provider: MockProvider = say("The crowd.", change="next run", example={"type": "mock"})
+    provider: Provider = say("The crowd.", change="next run", example={"type": "mock"})
     architect: Annotated[LocalArchitect | MockArchitect, Field(discriminator="type")] = say(
         "Where the task server runs.", default={"type": "local"}, change="next run"
     )
@@ -339,6 +201,11 @@ class Spec(Model):
     def folder(self) -> Path:
         """Where its relative paths start."""
         return self._document.file.parent
+
+    @property
+    def crowd(self) -> HumanCrowd | BotCrowd | ReplayCrowd | None:
+        """Who comes, where that is ours to say; None with a provider that has people of its own."""
+        return self.provider.crowd if isinstance(self.provider, MockProvider) else None
 
     @property
     def name(self) -> TaskName:

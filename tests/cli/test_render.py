@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from crowdstack.cli import render
 from crowdstack.errors import CrowdstackError, Problem, SpecError
 from crowdstack.model import UnitCounts
+from crowdstack.plan.fees import PayVerdict, charge
 from crowdstack.ports import Operation
 from tests.cli.conftest import Call
-from tests.cli.world import World, a_cost, a_line, a_preview, a_status, a_step
+from tests.cli.world import World, a_cost, a_line, a_preview, a_status, a_step, usd
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u2066 |`@team` [link](javascript:alert(1)) <script>\r\nfaked line\x9b31m\ud800"
@@ -127,6 +128,19 @@ PREVIEWS = {
         ),
         cost=a_cost(per_unit=None, per_hour=None),
         notes=("provider: mock, no real money",),
+    ),
+    "preview-with-fees": a_preview(
+        cost=a_cost(
+            gross=usd(172),
+            total=usd(688),
+            cap=usd(860),
+            per_unit="1.72 USD",
+            charge=charge(usd(100), fee_bp=4280, vat_bp=2000),
+            per_hour=usd(900),
+            minimum_hourly=usd(800),
+            recommended_hourly=usd(1200),
+            pay=PayVerdict.BELOW_RECOMMENDED,
+        )
     ),
 }
 ERRORS = {

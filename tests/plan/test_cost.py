@@ -6,6 +6,7 @@ from crowdstack.errors import OverBudget
 from crowdstack.model import Money
 from crowdstack.plan.cost import check_budget, cost
 from crowdstack.plan.desired import Desired, WhenShort
+from crowdstack.plan.fees import PayVerdict
 from tests.plan.builders import CENTS_5, desired, observed
 
 
@@ -59,6 +60,24 @@ def test_a_met_target_costs_nothing_and_is_never_refused() -> None:
     there = observed(submitted=10, before=10, exposure=usd("9.00"))
     assert cost(desired(), there).cap == usd("0.00")
     check_budget(desired(budget=usd("1.00")), there)
+
+
+def test_a_fee_is_taken_apart_by_our_table_unless_the_provider_says_another_sum() -> None:
+    want = desired(reward=usd("1.00"), provider={"fee_bp": 4280, "vat_bp": 2000})
+    told = cost(want, observed(open=10, gross=usd("1.72"))).charge
+    assert told is not None
+    assert (told.reward, told.fee, told.vat, told.gross) == (usd("1.00"), usd("0.43"), usd("0.29"), usd("1.72"))
+    other = cost(want, observed(open=10, gross=usd("1.80"))).charge
+    assert other is not None
+    assert (other.fee, other.vat, other.gross) == (usd("0.80"), usd("0.00"), usd("1.80"))
+    assert cost(desired(), observed(open=10)).charge is None
+
+
+def test_the_pay_is_judged_by_the_time_that_people_are_told() -> None:
+    want = desired(reward=usd("0.50"), minutes=3, estimated_s=25, per_visit=5, minimum_hourly=usd("8.00"))
+    told = cost(want, observed(open=10, gross=usd("0.50")))
+    assert (told.per_hour, told.minimum_hourly, told.pay) == (usd("10.00"), usd("8.00"), PayVerdict.FINE)
+    assert cost(desired(), observed(open=10)).pay is None
 
 
 def test_settings_survive_the_store() -> None:

@@ -17,7 +17,8 @@ from crowdstack.spec.check import checked
 from crowdstack.spec.load import Document, Node, Variables, load, parse
 from tests.size import FULL
 
-EXAMPLES = sorted(assets.folder("examples").glob("*/*.yaml"))
+WHOLE = sorted((Path(__file__).parent / "whole").glob("*.yaml"))
+EXAMPLES = sorted(assets.folder("examples").glob("*/*.yaml")) + WHOLE
 SEED = 20261123
 Path_ = tuple[str | int, ...]
 
@@ -115,7 +116,7 @@ def test_every_error_names_the_mutated_line(example: Path) -> None:
     document = load(example)
     everything(document)
     refused = 0
-    large = (example.parent / "items.csv").stat().st_size > 50_000
+    large = (example.parent / "items.csv").stat().st_size > 50_000 or example in WHOLE
     for number, mutation in enumerate(mutations(document, dice)):
         if large and not FULL and number % 5:  # each costs a reading of all items: a fifth is enough for every day
             continue
