@@ -43,6 +43,7 @@ from crowdstack.folder import Folder, private_folder, write_private
 from crowdstack.model import Money, Run, RunId, RunState, StudyKey, TaskName, WorkerId
 from crowdstack.plan.forecast import Line
 from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
+from crowdstack.providers.credentials import of_operator
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
 from crowdstack.wire.configs import Limits, ServerConfig
@@ -313,7 +314,9 @@ class Project:
         private_folder(folder.root)
         arguments = ["-m", "crowdstack", "reconcile", "--state", str(self.folder.root), "--run", run.id]
         for _ in range(STARTS):
-            child = process.spawn_detached(arguments, log=folder.loop_log, folder=folder.root)
+            child = process.spawn_detached(
+                arguments, log=folder.loop_log, folder=folder.root, environment=of_operator()
+            )
             for _ in process.polls(START_S):
                 process.reap()
                 if _runs(folder.loop_process) or self.store.run(run.id).closed_at is not None:
