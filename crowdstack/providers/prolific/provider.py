@@ -71,6 +71,7 @@ class ProlificProvider:
         self._studies: dict[StudyKey, Paced[Found]] = {}
         self._visits: dict[StudyKey, Paced[tuple[Submission, ...]]] = {}
         self._asked: dict[StudyKey, datetime] = {}  # when the visits were last asked for
+        self._paused: dict[StudyKey, Found] = {}  # as it was when it was first found paused
         self._quotes: dict[Money, Money] = {}
 
     def close(self) -> None:
@@ -115,6 +116,7 @@ class ProlificProvider:
                 self._api.move_study(found.id, StudyMove.PAUSE)
         elif state is StudyState.OPEN:
             if found.status is StudyStatus.PAUSED:
+                notes.put("freed", str(self._freed(key)))
                 self._api.move_study(found.id, StudyMove.START)
             notes.put("paused", "")
         else:
@@ -177,16 +179,19 @@ class ProlificProvider:
     def _state(self, key: StudyKey, found: Found) -> tuple[StudyState, bool]:
         """How it stands, and whether somebody else brought it there.
 
-        A study whose places are all taken waits for review and goes on with more places: for us it is open. After a
-        rejection it may be found paused (facts differ): `decide` starts it again like one that we paused.
+        A study whose places are all taken waits for review and goes on with more places: for us it is open. When a place of
+        such a one is freed (rejected, returned) it may be found paused (facts differ): `decide` starts it again like one
+        that we paused.
         """
         notes = self._notes(key)
         if notes.get("closed"):
             return StudyState.CLOSED, False
         if found.status is StudyStatus.PAUSED:
-            ours = bool(notes.get("paused")) or any(
-                visit.status is SubmissionStatus.REJECTED for visit in self._listed(key)
-            )
+            if self._paused.get(key) is not found:  # since the visits were listed, perhaps, and that is why
+                self._paused[key] = found
+                if key in self._visits:
+                    self._visits[key].forget()
+            ours = bool(notes.get("paused")) or self._freed(key) > int(notes.get("freed") or 0)
             return StudyState.PAUSED, not ours
         if notes.get("paused"):
             return StudyState.PAUSED, False
@@ -195,6 +200,13 @@ class ProlificProvider:
             stopped = len(taken) < found.places and found.status is StudyStatus.COMPLETED
             return (StudyState.PAUSED, True) if stopped else (StudyState.OPEN, False)
         return StudyState.OPEN, False
+
+    def _freed(self, key: StudyKey) -> int:
+        """Visits that freed their place, if all places may have been taken once."""
+        listed, found = self._listed(key), self._look(key)
+        if found is None or len(listed) < found.places:
+            return 0
+        return sum(_STATES[visit.status].gone for visit in listed)
 
     # -------------------------------------------------------------------------------------------- visits
 
