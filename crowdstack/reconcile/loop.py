@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, TypeVar
 
@@ -39,6 +40,7 @@ _REVIVE_S = (2.0, 60.0)  # pause between two attempts to bring the server back: 
 _BACKUP_S = 600.0  # between two copies of the store
 _FAULT_S = (0.1, 5.0)  # pause after a fault: first, longest
 _CHUNK = 500  # units offered at once
+_UNDERWAY = timedelta(seconds=2)  # longer than an event takes from the server's disk to us
 _SPEND_S = 15.0  # left of the lease when more is spent: longer than a request to a provider may take
 
 
@@ -107,6 +109,7 @@ class _Loop:
         self._told: tuple[StudyKey, int, StudyState] | None = None  # places, as last told over this line
         self._blocked: tuple[WorkerId, ...] | None = None  # workers, as last told over this line
         self._draining: bool | None = None  # `now` of the last `drain` over this line
+        self._heard_until = datetime.min.replace(tzinfo=timezone.utc)  # the server was silent, so all before is stored
         self._refused: dict[str, tuple[str, float]] = {}  # key -> why, until when it is left alone
         self._settings: Any = None
         self._noted: tuple[Rest | None, float] = (None, float("-inf"))
@@ -195,8 +198,10 @@ class _Loop:
             return False
         end: float | None = None
         while (now := self._clock.monotonic()) < (end or now + 1):
+            asked = self._clock.now()
             batch = await self._control.next_batch(wait_s if end is None else max(_AT_ONCE_S, end - now))
             if batch is None:
+                self._heard_until = asked - _UNDERWAY
                 break
             end = end or now + _ROUND_S
             await self._aside(self._store.keep, self._run, batch)
@@ -255,7 +260,7 @@ class _Loop:
             self._settings, self._refused = run.settings, {}
         desired = _desired(run)
         self._refused = {key: (why, until) for key, (why, until) in self._refused.items() if until > now}
-        hear(run, desired, store=self._store, provider=self._provider, now=self._clock.now())
+        listed_at = hear(run, desired, store=self._store, provider=self._provider, now=self._clock.now())
         observed = observe(
             run,
             desired,
@@ -263,6 +268,7 @@ class _Loop:
             provider=self._provider,
             connected=self._control is not None,
             refused={key: why for key, (why, _) in self._refused.items()},
+            all_heard=listed_at is None or listed_at <= self._heard_until or self._store.drained(run.id),
         )
         if observed.offers[0] == observed.offers[1]:  # the server has confirmed them, whoever made them
             self._finish(self._open_intents(OfferUnits.kind))

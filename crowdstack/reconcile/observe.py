@@ -13,12 +13,14 @@ from crowdstack.ports import Provider, Store
 _SETTLED_AT_ONCE = 500
 
 
-def hear(run: Run, desired: Desired, *, store: Store, provider: Provider, now: datetime) -> None:
-    """Take over what the provider tells of who came (decisions/0009). The same again changes nothing."""
+def hear(run: Run, desired: Desired, *, store: Store, provider: Provider, now: datetime) -> datetime | None:
+    """Take over what the provider tells of who came (decisions/0009). The same again changes nothing. When it was asked; None
+    if it tells nothing."""
     study = provider.fetch_study(desired.study) if desired.managed else None
     listing = provider.fetch_visits(desired.study) if study is not None else None
     if study is not None and listing is not None:
         store.keep_listing(run.id, desired.study, listing, gross=provider.gross(study.reward), now=now)
+    return None if listing is None else listing.at
 
 
 def observe(
@@ -29,7 +31,10 @@ def observe(
     provider: Provider,
     connected: bool,
     refused: Mapping[str, str],
+    all_heard: bool = True,
 ) -> Observed:
+    """`all_heard`: the server has told everything that was there when the provider listed its visits. Before that nobody can say
+    who handed in without answers."""
     study = provider.fetch_study(desired.study)
     ours = store.visit_counts(run.id)
     listed = store.listed_counts(run.id)
@@ -47,7 +52,9 @@ def observe(
         ended=tuple(store.ended_visits(run.id, _SETTLED_AT_ONCE, judged=judged, handed_in=desired.managed))
         if visits.left
         else (),
-        unanswered=tuple(store.without_answers(run.id, _SETTLED_AT_ONCE)) if desired.managed and visits.left else (),
+        unanswered=tuple(store.without_answers(run.id, _SETTLED_AT_ONCE))
+        if desired.managed and visits.left and all_heard
+        else (),
         hurry=store.drain_now(run.id),
         connected=connected,
         drained=store.drained(run.id),
