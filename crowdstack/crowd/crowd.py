@@ -18,7 +18,7 @@ from crowdstack.crowd.conduct import Conduct
 from crowdstack.crowd.journal import Journal
 from crowdstack.crowd.panel import open_panel
 from crowdstack.crowd.participant import Participant
-from crowdstack.crowd.replay import recorded_workers
+from crowdstack.crowd.replay import recorded_workers, stands
 from crowdstack.crowd.site import Site
 from crowdstack.crowd.worker import Worker
 from crowdstack.errors import LockHeld, NotFound
@@ -36,8 +36,8 @@ async def play(folder: Path) -> Counter[str]:
     """
     with _alone(folder):
         config = _config(folder)
-        people: Sequence[Conduct] = recorded_workers(config) if config.kind == "replay" else bots(config)
         journal = Journal(folder / "journal.jsonl")
+        people = _people(config, journal)
         site = Site(config, connections=config.workers)
         log.info("%d workers (%s), %d answers accepted before", len(people), config.kind, journal.accepted)
         try:
@@ -49,6 +49,13 @@ async def play(folder: Path) -> Counter[str]:
             site.close()
             await journal.close()
             log.info("%d answers accepted in all", journal.accepted)
+
+
+def _people(config: CrowdConfig, journal: Journal) -> Sequence[Conduct]:
+    if config.kind == "bots":
+        return bots(config)
+    # A panel's people get any unit: nobody comes for the very items that one worker of the recording answered.
+    return recorded_workers(config) if config.panel is None else stands(config, journal.given)
 
 
 async def _sent_by(

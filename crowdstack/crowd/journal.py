@@ -54,6 +54,7 @@ class Attempt:
     assignment: AssignmentId
     nonce: str
     answers: Mapping[str, Any]
+    item: str = ""  # as the unit shows it, where the answers are recorded ones
 
 
 class Journal:
@@ -68,6 +69,7 @@ class Journal:
         self._places: dict[WorkerId, dict[str, Place]] = {}
         self._pending: dict[AssignmentId, Attempt] = {}
         self._visits: dict[WorkerId, Visit] = {}
+        self._given: dict[str, dict[AssignmentId, Attempt]] = {}  # by item
         new = not path.exists()
         self._fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         if new:
@@ -101,6 +103,11 @@ class Journal:
     def places(self, worker: WorkerId) -> list[Place]:
         """As last noted, in the order in which they were taken."""
         return list(self._places.get(worker, {}).values())
+
+    def given(self, item: str) -> list[Mapping[str, Any]]:
+        """Answers to this item that are accepted or on their way, without those of visits that came to nothing."""
+        attempts = self._given.get(item, {}).values()
+        return [attempt.answers for attempt in attempts if attempt.visit not in self._void]
 
     def pending(self, worker: WorkerId) -> list[Attempt]:
         """Sent by this worker, and nobody knows what became of it."""
@@ -195,11 +202,14 @@ class Journal:
         if event in ("visit", "left", "void"):
             self._apply_visit(event, Visit(**{name: line[name] for name in Visit.__slots__ if name in line}))
             return
-        attempt = Attempt(**{name: line[name] for name in Attempt.__slots__})
+        attempt = Attempt(**{name: line[name] for name in Attempt.__slots__ if name in line})
         if event == "sent":
             self._pending[attempt.assignment] = attempt
+            self._given.setdefault(attempt.item, {})[attempt.assignment] = attempt
             return
         self._pending.pop(attempt.assignment, None)
+        if event == "refused":
+            self._given.get(attempt.item, {}).pop(attempt.assignment, None)
         if event == "accepted" and attempt.assignment not in self._receipts:
             self._receipts[attempt.assignment] = line["receipt"]
             self._accepted_in[attempt.visit] += 1

@@ -102,6 +102,7 @@ class Visitor:
         act = self._conduct.act(given.data, self._given_up[unit])
         if act.pause_s:
             await asyncio.sleep(act.pause_s)
+            act = self._conduct.act(given.data, self._given_up[unit])
         if act.way is Way.VANISH:
             self._given_up[unit] += 1
             await line.close()
@@ -112,7 +113,7 @@ class Visitor:
             for answers in (act.wrong, act.answers):
                 if answers is None:
                     continue
-                attempt = self._attempt(visit, given, answers)
+                attempt = self._attempt(visit, given, answers, act.item)
                 self._journal.note_sent(attempt)
                 await self._journal.durable()
                 taken = await self._send(line, attempt)
@@ -122,7 +123,7 @@ class Visitor:
                     return
         await self._give_back(line, given)
 
-    def _attempt(self, visit: Visit, given: Assigned, answers: Mapping[str, Any]) -> Attempt:
+    def _attempt(self, visit: Visit, given: Assigned, answers: Mapping[str, Any], item: str) -> Attempt:
         return Attempt(
             worker=self._name,
             visit=visit.visit,
@@ -130,6 +131,7 @@ class Visitor:
             assignment=AssignmentId(given.assignment),
             nonce=secrets.token_urlsafe(16),
             answers=answers,
+            item=item,
         )
 
     async def _send(self, line: Line, attempt: Attempt) -> bool:
