@@ -358,8 +358,12 @@ class Project:
         )
 
     def links(self) -> Mapping[WorkerId, str]:
-        """For people; none unless the crowd is human and the stack is up."""
+        """For people; none unless the crowd is human, or sent by a panel that is given one link, and the stack is up."""
         run, server = self.run, self.server()
+        told = run.settings["desired"]["provider"] if run else {}
+        if run and run.closed_at is None and server and told["type"] == "generic":
+            page = page_for_all(server.origin, server.keys["link"], run, told["type"])
+            return {WorkerId("everybody"): str(told["link"]).replace("{page}", page)}
         crowd = (
             open_crowd(self.folder, run, origin=server.origin, link_key=server.keys["link"]) if run and server else None
         )

@@ -225,3 +225,20 @@ class Journal:
         elif visit.visit not in self._void:
             self._void.add(visit.visit)
             self._accepted_by[visit.worker] -= self._accepted_in[visit.visit]
+
+
+def accepted(path: Path) -> dict[str, dict[str, Any]]:
+    """The lines of accepted answers by assignment, each with whether its visit came to nothing (`void`). A line that is not
+    whole was never in force."""
+    seen: dict[str, dict[str, Any]] = {}
+    void: set[str] = set()
+    for text in path.read_bytes().split(b"\n") if path.exists() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if line["event"] == "accepted":
+            seen.setdefault(line["assignment"], line)
+        elif line["event"] == "void":
+            void.add(line["visit"])
+    return {assignment: {**line, "void": line["visit"] in void} for assignment, line in seen.items()}
