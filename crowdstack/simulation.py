@@ -13,15 +13,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from crowdstack import process
 from crowdstack.crowd.journal import accepted
-from crowdstack.errors import Refused, UsageError
+from crowdstack.errors import Busy, Refused, UsageError
 from crowdstack.folder import private_folder, write_private
 from crowdstack.model import Money, RunId
 from crowdstack.tokens import Secret
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from crowdstack.spec import Spec
 
 TOKEN, CONTROL_TOKEN = "token-of-a-simulation", "control-of-a-simulation"
+T = TypeVar("T")
+
 _LEAST_TIMEOUT_S = 3
+_PATIENCE_S = 60.0
 _SPARE = 4  # times the budget (or the cap) is in the fake's wallet
 _ENVIRONMENT = ("CROWDSTACK_PROLIFIC_TOKEN", "CROWDSTACK_PROLIFIC_URL", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 
@@ -173,6 +176,16 @@ class Simulation:
         )
 
 
+def patiently(verb: Callable[[], T]) -> T:
+    """The same again while the provider is busy, as a person would do. Busy when it stays so."""
+    for _ in process.polls(_PATIENCE_S):
+        try:
+            return verb()
+        except Busy:
+            continue
+    return verb()
+
+
 @contextmanager
 def simulation(
     path: Path,
@@ -210,7 +223,7 @@ def simulation(
             closing(Project.open(spec=path, overlays=overlays, sets=ours, state=room / "state"))
         )
         _hurry(project, speed)
-        plan = project.preview()
+        plan = patiently(project.preview)
         here = Simulation(project, people, speed, plan.cost.cap, room, service, origin)
         try:
             yield here
@@ -308,6 +321,7 @@ def _take_down(project: Project) -> None:
         found = process.written(path)
         if found is not None and process.send_signal(found, signal.SIGKILL):
             process.wait_gone(found, 10)
+    process.reap()
 
 
 def data(result: Result) -> dict[str, Any]:

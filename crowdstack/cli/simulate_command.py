@@ -81,7 +81,7 @@ def simulate(
     """
     import tempfile
 
-    from crowdstack.simulation import People, data, simulation
+    from crowdstack.simulation import People, data, patiently, simulation
 
     logging.getLogger("tornado").setLevel(logging.CRITICAL)  # broken requests are asked for here
     deadline = Deadline(timeout)
@@ -100,7 +100,7 @@ def simulate(
         ) as here,
         Interrupts("the simulation is ended") as interrupts,
     ):
-        here.project.up()
+        patiently(here.project.up)
         here.begin()
         rests = _Rests()
         watch(here.project, interrupts, lambda now: rests.over(now, here.project), deadline=deadline)
