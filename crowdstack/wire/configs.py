@@ -54,6 +54,7 @@ class Claims:
 
     worker: str  # a parameter's name, like "PROLIFIC_PID"
     submission: str  # like "SESSION_ID"; the same name where the provider has one id only
+    listed: bool = True  # the provider tells later who came. If not, nobody will ever know better
 
     def __post_init__(self) -> None:
         for name in (self.worker, self.submission):
