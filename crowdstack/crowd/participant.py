@@ -85,16 +85,25 @@ class Participant(Visitor):
                     return "all done"
                 if taken is None and self._looked and self._nothing_since(places):
                     await self._look_later()
-                taken = taken or await self._panel.reserve(self._name)
-                if taken is None:
+                if not await self._come(taken, places):
                     await self._look_later()
-                    continue
-                number = 1 + next((n for n, place in enumerate(places) if place.id == taken.id), len(places))
-                await self._take(taken, course(self._config, seed=self._seed, worker=self._name, number=number))
             except (Away, Unreachable) as fault:
                 log.debug("%s: %s", self._name, fault)
                 await self._rest(self._missed)
                 self._missed += 1
+
+    async def _come(self, taken: Place | None, places: list[Place]) -> bool:
+        """Take a place, or go on with the one that was taken; whether there was one."""
+        async with self._at_work:  # so that nobody who has a place waits until its time is over
+            place = taken or await self._panel.reserve(self._name)
+            if place is None:
+                return False
+            number = 1 + next((n for n, known in enumerate(places) if known.id == place.id), len(places))
+            course_ = course(self._config, seed=self._seed, worker=self._name, number=number)
+            await self._take(place, course_)
+        if course_.fate is Fate.TIMES_OUT:
+            await self._wait_until_gone(place)
+        return True
 
     async def _take(self, place: Place, course_: Course) -> None:
         """Work on a place, and end it as it is to end."""
@@ -103,8 +112,7 @@ class Participant(Visitor):
             return
         completion = None
         try:
-            async with self._at_work:
-                done = await self._visit(Address.of(url), place=place.id, leaves_after=course_.leaves_after)
+            done = await self._visit(Address.of(url), place=place.id, leaves_after=course_.leaves_after)
             completion = done.completion if done is not None else None
         except Forbidden as fault:
             if (visit := self._journal.visit(self._name)) and visit.place == place.id:
@@ -119,9 +127,7 @@ class Participant(Visitor):
         await self._journal.durable()
         if course_.fate is Fate.RETURNS:
             await self._panel.give_back(self._name, place)
-        elif course_.fate is Fate.TIMES_OUT:
-            await self._wait_until_gone(place)
-        else:
+        elif course_.fate is not Fate.TIMES_OUT:
             await self._panel.complete(
                 self._name, place, None if given and course_.fate is Fate.NO_CODE else completion
             )
