@@ -103,6 +103,10 @@ class Unclear(Busy):
     """It is not known whether a request had its effect: look before it is sent again."""
 
 
+class NotYet(Busy):
+    """This one thing cannot be done yet, for a reason of its own; everything else can."""
+
+
 class StepFailed(CrowdstackError):
     """A step of the engine failed; the state holds everything done before it."""
 

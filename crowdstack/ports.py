@@ -38,6 +38,7 @@ from crowdstack.model import (
     Verdict,
     VisitCounts,
     VisitId,
+    VisitState,
     WorkerId,
 )
 
@@ -327,6 +328,48 @@ class SubmissionRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRow:
+    """One worker of a task as `workers ls` prints it."""
+
+    worker: WorkerId
+    visits: int
+    submissions: int
+    last_came: datetime
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisitRow:
+    """One visit, both halves of it: ours and the provider's (decisions/0009)."""
+
+    visit: VisitId
+    run: RunId
+    worker: WorkerId
+    study: StudyKey | None
+    submission: str | None
+    claim: Claim
+    listed: ListedState | None
+    state: VisitState
+    submissions: int
+    code: str | None
+    arrived_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentRow:
+    """One line of the ledger. `purpose`: reward, or `bonus:<payment>`; `amount`: gross."""
+
+    run: RunId
+    visit: VisitId
+    worker: WorkerId
+    submission: str | None
+    purpose: str
+    amount: Money
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
     """How a run would stand right after `open_run`."""
 
@@ -340,8 +383,8 @@ class Rehearsal:
 class Store(Protocol):
     """The truth about a task, on this disk. Each verb is one IMMEDIATE transaction; Busy when the database stays locked.
 
-    Money here: E = paid + sum over studies of max(0, places - paid visits) * gross, over all runs of the task
-    (threats section 4); once its `close` intent is done a study owes only for visits that ended with submissions and
+    Money here: E = paid + bonuses without a result + sum over studies of max(0, places - paid visits) * gross, over all
+    runs of the task (threats section 4); once its `close` intent is done a study owes only for visits that ended with submissions and
     are not settled. An intent that would raise E above `budget` raises OverBudget and nothing is recorded.
     """
 
@@ -466,7 +509,8 @@ class Store(Protocol):
         a refused one is recorded anew (same row, state `recorded`, the budget asked again): what refused it may be gone."""
 
     def finish_intents(self, done: Sequence[tuple[int, IntentState, str | None]], now: datetime) -> None:
-        """Results; a done `approve`/`reject` settles its visit (and books the payment) in the same transaction."""
+        """Results; a done `approve`/`reject` settles its visit (and books the payment), a done `bonus` is booked, all in the
+        same transaction."""
 
     def open_intents(self, run: RunId) -> list[Intent]: ...
     def journal(self, run: RunId) -> Iterator[Intent]: ...
@@ -483,6 +527,23 @@ class Store(Protocol):
     ) -> SubmissionRow:
         """Give a verdict. exclude and reject offer the unit again (attempt + 1) and free the item for other workers only.
         StateMismatch when `version` is not the current one."""
+
+    # workers
+    def workers(self, task: TaskName, *, limit: int = 50, after: str = "") -> list[WorkerRow]:
+        """Everybody who came, by id."""
+
+    def visits(self, task: TaskName, named: str) -> list[VisitRow]:
+        """The visits of this worker, or the one with this id (ours or the provider's)."""
+
+    def payments(self, task: TaskName) -> list[PaymentRow]:
+        """The ledger, the oldest first."""
+
+    def blocked(self, task: TaskName) -> tuple[WorkerId, ...]: ...
+    def block(self, task: TaskName, workers: list[WorkerId], *, reason: str, by: str, now: datetime) -> None:
+        """They get nothing in any run of the task, from now on. NotFound for a task that is not here."""
+
+    def unblock(self, task: TaskName, workers: list[WorkerId]) -> int:
+        """How many were blocked here (those that the spec blocks stay so)."""
 
     def answer_fields(self, task: TaskName) -> list[str]:
         """Every top-level field that any of those submissions' answers has, sorted."""

@@ -41,9 +41,11 @@ from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Busy, LockHeld, NotFound, Refused, StateMismatch, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
 from crowdstack.model import Money, Run, RunId, RunState, StudyKey, TaskName, WorkerId
+from crowdstack.plan.actions import PayBonus
 from crowdstack.plan.forecast import Line
 from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
 from crowdstack.providers.credentials import of_operator
+from crowdstack.providers.generic import GenericProvider
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
 from crowdstack.wire.configs import Limits, ServerConfig
@@ -337,6 +339,40 @@ class Project:
             if run.closed_at is not None and self.store.visit_counts(run.id).left:
                 refused |= settle(run, store=self.store, provider=self.provider, clock=self.clock)
         return refused
+
+    def bonus(self, named: str, net: Money, *, reason: str, payment: str | None = None) -> PayBonus:
+        from crowdstack.reconcile.pay import bonus
+
+        return bonus(self.task, named, net, reason=reason, payment=payment, store=self.store, provider=self.provider)
+
+    def pay(self, order: PayBonus) -> str | None:
+        from crowdstack.reconcile.pay import pay
+
+        return pay(
+            order, store=self.store, provider=self.provider, clock=self.clock, waits=lambda: process.polls(START_S)
+        )
+
+    @property
+    def panel(self) -> GenericProvider:
+        """The books of a panel without an interface."""
+        if not isinstance(self.provider, GenericProvider):
+            raise UsageError("payment lists are for provider generic", hint="the others are paid by the run itself")
+        return self.provider
+
+    def why(self, worker: str) -> list[str]:
+        """Why a worker gets no work in the last run; nothing when nothing stands in the way."""
+        from crowdstack.reconcile.why import why
+
+        run = self.run
+        if run is None:
+            raise NotFound(f"task {self.task} was never up", hint="crowdstack up SPEC")
+        limit = run.settings["stack"]["max_units"]
+        return why(run, WorkerId(worker), store=self.store, provider=self.provider, max_units=limit)
+
+    def cost(self) -> Mapping[str, Money | None]:
+        from crowdstack.reconcile.pay import cost
+
+        return cost(self.task, store=self.store, provider=self.provider)
 
     # ------------------------------------------------------------------------------------------ looking
 

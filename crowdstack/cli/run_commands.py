@@ -203,9 +203,10 @@ def _next_export(task: str, spec: Path | None) -> str:
 @click.command()
 @spec_argument
 @click.option("--links", is_flag=True, help="Print the links for people too. Whoever has one is that worker.")
+@click.option("--why", "worker", metavar="WORKER", help="Say why this worker gets no work.")
 @output_option(*render.FORMATS)
 @pass_session
-def status(session: Session, spec: Path | None, links: bool, form: str) -> None:
+def status(session: Session, spec: Path | None, links: bool, worker: str | None, form: str) -> None:
     """Show how far the run is, what runs and what was spent. (Also: ps)
 
     JSON always holds the links for people.
@@ -215,8 +216,13 @@ def status(session: Session, spec: Path | None, links: bool, form: str) -> None:
       crowdstack status
       crowdstack status --links
       crowdstack status task.yaml -o json
+      crowdstack status --why 5f3c8d1e2a9b7c6d5e4f3a2b
     """
     with session.project(spec) as project:
+        if worker is not None:
+            causes = project.why(worker)
+            out(render.records(("cause",), [(cause,) for cause in causes or ["nothing stands in the way"]], form))
+            return
         out(render.status(project.status(), form, links=links))
 
 

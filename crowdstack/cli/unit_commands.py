@@ -58,7 +58,7 @@ def list_units(
             raise errors.NotFound(f"no run of task {project.task}", hint="crowdstack up")
         wanted = None if state is None else UnitState(state)
         found = project.store.units(runs[-1].id, state=wanted, limit=limit, after=after)
-        name = _names(project, identified=identified)
+        name = names(project, identified=identified)
         rows = [
             (
                 row.unit,
@@ -90,7 +90,7 @@ def show(session: Session, unit: str, spec: Path | None, identified: bool, form:
       crowdstack units show u4Jx0rVb2Tq8mN5sKdWfYgA
     """
     with session.project(spec) as project:
-        name = _names(project, identified=identified)
+        name = names(project, identified=identified)
         rows = [
             (row.submission, row.run, name(row.worker), row.receipt, row.status.value, row.submitted_at.isoformat(),
              round(row.duration_s, 1), render.to_json(row.answers, indent=None) if form in ("text", "md") else row.answers)
@@ -100,7 +100,7 @@ def show(session: Session, unit: str, spec: Path | None, identified: bool, form:
     out(render.records(headers, rows, form))
 
 
-def _names(project: Project, *, identified: bool) -> Callable[[str], str]:
+def names(project: Project, *, identified: bool) -> Callable[[str], str]:
     """How a worker is called on the screen."""
     from crowdstack.review.export import pseudonym
 
@@ -175,7 +175,7 @@ def _one_of(rows: Sequence[SubmissionRow], submission: int | None) -> Submission
     )
 
 
-def _me() -> str:
+def me() -> str:
     """Who gives the verdicts: the user's name, or `uid:1000` for one whom this machine does not know (a container)."""
     try:
         return getpass.getuser()
@@ -185,7 +185,7 @@ def _me() -> str:
 
 def _judge(project: Project, chosen: Sequence[SubmissionRow], verdict: Verdict, reason: str) -> None:
     """Each verdict names the version that was looked at: a verdict given meanwhile by somebody else stands."""
-    by = _me()
+    by = me()
     for start in range(0, len(chosen), AT_ONCE):
         seen = [(row.submission, row.version) for row in chosen[start : start + AT_ONCE]]
         project.store.judge_all(seen, verdict, reason=reason, by=by, now=datetime.now(timezone.utc))

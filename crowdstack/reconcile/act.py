@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from crowdstack.errors import OverBudget, Refused, Unclear
+from crowdstack.errors import NotYet, OverBudget, Refused, Unclear
 from crowdstack.model import IntentState, Money, RunId, StudyState
 from crowdstack.plan.actions import (
     Action,
@@ -64,8 +64,8 @@ def send_recorded(
     now: datetime,
     resting: Collection[str] = (),
 ) -> dict[str, str]:
-    """Send every intent for the provider that has no result yet. Those it refused, and those of which it is unclear whether
-    they had their effect (they stay as they are): key -> why.
+    """Send every intent for the provider that has no result yet. Those it refused, and those whose time has not come or of
+    which it is unclear whether they had their effect (they stay as they are): key -> why.
 
     `may_spend` is asked right before each that costs more: False leaves it for another time; so are the keys in
     `resting`. Busy leaves the rest for the next time; what was done until then is booked.
@@ -82,7 +82,7 @@ def send_recorded(
             try:
                 send(action, provider)
                 finished.append((intent.id, IntentState.DONE, None))
-            except Unclear as fault:
+            except (Unclear, NotYet) as fault:
                 refused[action.key] = str(fault)
             except Refused as fault:
                 refused[action.key] = str(fault)

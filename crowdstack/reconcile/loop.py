@@ -308,9 +308,13 @@ class _Loop:
             self._refused[key] = (why, now + _REFUSED_S)
 
     async def _tell_blocked(self, desired: Desired) -> None:
-        if self._control is not None and desired.blocked != self._blocked:
-            await self._control.set_workers(desired.blocked)
-            self._blocked = desired.blocked
+        if self._control is None:
+            return
+        here = await self._aside(self._store.blocked, desired.task)
+        blocked = tuple(sorted({*desired.blocked, *here}))
+        if blocked != self._blocked:
+            await self._control.set_workers(blocked)
+            self._blocked = blocked
 
     async def _tell_places(self, desired: Desired, observed: Observed) -> None:
         """The server counts every visit that left with submissions, so rejected ones are added to the provider's places."""

@@ -34,12 +34,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LOCKED = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-_FORBIDDEN = (
-    "<!doctype html><title>Link not valid</title><p>This link is not valid. Please open it again from where you got it."
+_PLAIN = (
+    "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>{}</title>"
+    "<style>:root{{color-scheme:light dark}}body{{font:1.1rem/1.5 system-ui;max-width:34rem;margin:20vh auto;padding:0 1rem}}"
+    "</style><p>{}"
 )
-_NOBODY = (
-    "<!doctype html><title>Nobody's link</title><p>This link was opened without anybody's ids in it, as in a look at how the"
-    " study is listed. People who take part are known by them. <a href='/?preview'>See the task as a preview</a>."
+_FORBIDDEN = _PLAIN.format("Link not valid", "This link is not valid. Please open it again from where you got it.")
+_NOBODY = _PLAIN.format(
+    "Nobody's link",
+    "This link was opened without a participant's ids in it, as when somebody looks at how the study is listed. Who takes part"
+    " is known by them. <a href='/?preview'>See the task as a preview</a>.",
 )
 _RETRY_S = "5"
 _BUSY = f"HTTP/1.1 503 Busy\r\nRetry-After: {_RETRY_S}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()

@@ -275,11 +275,12 @@ def notes_of(spec: Spec) -> tuple[str, ...]:
     if not isinstance(provider, ProlificProvider | GenericProvider):
         return ()
     notes = []
+    whose = "Prolific's" if isinstance(provider, ProlificProvider) else "a panel's"
     public = spec.architect.public_url if isinstance(spec.architect, LocalArchitect) else None
     if public is None or not public.startswith("https://"):
         reach = "is not set" if public is None else f"is {public}"
         notes.append(
-            f"architect.public_url {reach}: people of {provider.type} need an https address that the internet reaches; "
+            f"architect.public_url {reach}: {whose} people need an https address that the internet reaches; "
             "without one only a crowd on this machine can come"
         )
         if isinstance(provider, ProlificProvider) and provider.webhooks:

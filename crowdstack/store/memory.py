@@ -26,10 +26,10 @@ class _RunMemory:
         self._check = check
 
     def get(self, name: str) -> str | None:
-        row = tables.Memory
         with self._database.reading() as db:
-            found = row.select(row.value).where(row.run == self._run, row.name == name).first(db)
-            return None if found is None else str(found.value)
+            values = (self._run, name)
+            found = db.execute_sql("SELECT value FROM memory WHERE run = ? AND name = ?", values).fetchone()
+            return None if found is None else str(found[0])
 
     def put(self, name: str, value: str) -> None:
         with self._database.writing() as db:

@@ -1,14 +1,15 @@
 """What is written down before it is sent, what it may cost, and what was paid.
 
-E, the exposure of a task: paid so far, and for each study what may still be charged if nothing more is done
-(threats section 4).
+E, the exposure of a task: paid so far, bonuses that were promised, and for each study what may still be charged if
+nothing more is done (threats section 4).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import peewee
 
@@ -28,7 +29,7 @@ from crowdstack.model import (
 )
 from crowdstack.ports import Intent, IntentDraft
 from crowdstack.store import tables
-from crowdstack.store.base import Subject, to_json
+from crowdstack.store.base import Subject, rows_of, to_json
 from crowdstack.store.listing import bring_back, units_of
 from crowdstack.store.tables import in_sql, utc_text, utc_time
 from crowdstack.store.tallies import tallied
@@ -130,15 +131,15 @@ class MoneyBook(Subject):
 
     def open_intents(self, run: RunId) -> list[Intent]:
         with self._database.reading() as db:
-            chosen = tables.Intent.select().where(tables.Intent.run == run, tables.Intent.state == _RECORDED)
-            return [_intent_of(row) for row in chosen.order_by(tables.Intent.id).execute(db)]
+            chosen = rows_of(db, tables.Intent, "WHERE run = ? AND state = ? ORDER BY id", (run, _RECORDED))
+            return [_intent_of(row) for row in chosen]
 
     def journal(self, run: RunId) -> Iterator[Intent]:
         last = 0
         while True:
             with self._database.reading() as db:
-                chosen = tables.Intent.select().where(tables.Intent.run == run, tables.Intent.id > last)
-                page = [_intent_of(row) for row in chosen.order_by(tables.Intent.id).limit(_PAGE).execute(db)]
+                chosen = rows_of(db, tables.Intent, "WHERE run = ? AND id > ? ORDER BY id LIMIT ?", (run, last, _PAGE))
+                page = [_intent_of(row) for row in chosen]
             if not page:
                 return
             yield from page
@@ -163,6 +164,7 @@ def _record(db: peewee.Database, run: RunId, draft: IntentDraft, now: datetime) 
     same = (tables.Intent.run == run) & (tables.Intent.key == draft.key)
     found: tables.Intent | None = tables.Intent.select().where(same).first(db)
     if found is None or found.state == _REFUSED:
+        costs = draft.gross or draft.owed
         values = {
             "kind": draft.kind,
             "body": to_json(dict(draft.body)),
@@ -170,8 +172,8 @@ def _record(db: peewee.Database, run: RunId, draft: IntentDraft, now: datetime) 
             "at": utc_text(now),
             "study": draft.study,
             "places": draft.places,
-            "minor": None if draft.gross is None else draft.gross.minor,
-            "currency": None if draft.gross is None else draft.gross.currency,
+            "minor": None if costs is None else costs.minor,
+            "currency": None if costs is None else costs.currency,
         }
         if found is None:
             tables.Intent.insert(run=run, key=draft.key, **values).execute(db)
@@ -182,10 +184,13 @@ def _record(db: peewee.Database, run: RunId, draft: IntentDraft, now: datetime) 
 
 
 def _settle(db: peewee.Database, intent: tables.Intent, now: datetime) -> None:
-    """A done `approve` has paid its visit: say so and book it. A done `reject` ends it unpaid."""
-    if intent.kind not in ("approve", "reject"):
+    """A done `approve` has paid its visit: say so and book it. A done `reject` ends it unpaid. A done `bonus` is booked."""
+    if intent.kind not in ("approve", "reject", "bonus"):
         return
     body = json.loads(intent.body)
+    if intent.kind == "bonus":
+        _book(db, intent.run_id, body, f"bonus:{body['payment']}", now)
+        return
     found = tables.Visit.select().where(tables.Visit.id == body["visit"]).first(db)
     if found is None:
         raise NotFound(f"no visit {body['visit']} in this store", why=f"intent {intent.key} is about it")
@@ -197,11 +202,16 @@ def _settle(db: peewee.Database, intent: tables.Intent, now: datetime) -> None:
         if state is VisitState.PAID:
             bring_back(db, [found.id])
     if intent.kind == "approve":
-        amount = Money.parse(body["amount"])
-        tables.Payment.insert(
-            run=found.run_id, visit=found.id, purpose="reward", study=body["study"],
-            minor=amount.minor, currency=amount.currency, at=utc_text(now),
-        ).on_conflict_ignore().execute(db)  # fmt: skip
+        _book(db, found.run_id, body, "reward", now)
+
+
+def _book(db: peewee.Database, run: str, body: Mapping[str, Any], purpose: str, now: datetime) -> None:
+    """A line of the ledger, unless it is there."""
+    amount = Money.parse(body["amount"])
+    tables.Payment.insert(
+        run=run, visit=body["visit"], purpose=purpose, study=body["study"],
+        minor=amount.minor, currency=amount.currency, at=utc_text(now),
+    ).on_conflict_ignore().execute(db)  # fmt: skip
 
 
 def _paid(db: peewee.Database, task: str, currency: str) -> Money:
@@ -213,7 +223,7 @@ def _paid(db: peewee.Database, task: str, currency: str) -> Money:
 
 
 def _exposure(db: peewee.Database, task: str, currency: str) -> Money:
-    """Paid, and per study its unpaid places at the greatest price it was ever listed for. A closed study owes only for
+    """Paid, bonuses without a result, and per study its unpaid places at the greatest price it was ever listed for. A closed study owes only for
     visits that are still to be settled; where the provider tells of them, for those that it may still charge, once it
     was asked after the end (somebody may have taken a place just before)."""
     owed = 0
@@ -241,4 +251,9 @@ def _exposure(db: peewee.Database, task: str, currency: str) -> Money:
             ).fetchone()
             unpaid = min(unpaid, chargeable)
         owed += unpaid * minor
-    return _paid(db, task, currency) + Money(owed, currency)
+    (promised,) = db.execute_sql(
+        "SELECT COALESCE(SUM(minor), 0) FROM intent JOIN run ON run.id = intent.run "
+        "WHERE task = ? AND currency = ? AND kind = 'bonus' AND state = ?",
+        (task, currency, _RECORDED),
+    ).fetchone()
+    return _paid(db, task, currency) + Money(owed + promised, currency)

@@ -29,7 +29,7 @@ from crowdstack.model import (
 )
 from crowdstack.ports import Rehearsal
 from crowdstack.store import tables
-from crowdstack.store.base import Subject, run_of, to_json
+from crowdstack.store.base import Subject, rows_of, run_of, to_json
 from crowdstack.store.database import many
 from crowdstack.store.events import forget_offers
 from crowdstack.store.layout import lay_out
@@ -208,7 +208,7 @@ def _open_run(
 
 
 def _generation(db: peewee.Database, generation: int) -> tables.Generation:
-    row: tables.Generation = tables.Generation.select().where(tables.Generation.id == generation).get(db)
+    (row,) = rows_of(db, tables.Generation, "WHERE id = ?", (generation,))
     return row
 
 

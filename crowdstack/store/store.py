@@ -1,7 +1,7 @@
 """The store: one SQLite file that holds the truth about tasks (ports.Store says what each verb promises).
 
 Its verbs stand by subject: `runs` (runs, units, offers), `events` (what the inbox tells), `listing` (what the provider
-tells), `money` (intents, payments), `verdicts` (review, export), `memory` (an adapter's notes). Several processes may
+tells), `money` (intents, payments), `verdicts` (review, export), `people` (workers), `memory` (an adapter's notes). Several processes may
 have it open; each opens its own.
 """
 
@@ -26,11 +26,12 @@ from crowdstack.store.listing import Listings
 from crowdstack.store.memory import Memories
 from crowdstack.store.migrations import migrate
 from crowdstack.store.money import MoneyBook
+from crowdstack.store.people import People
 from crowdstack.store.runs import Runs
 from crowdstack.store.verdicts import Verdicts
 
 
-class PeeweeStore(Runs, Events, Listings, MoneyBook, Verdicts, Memories):
+class PeeweeStore(Runs, Events, Listings, MoneyBook, Verdicts, People, Memories):
     def __init__(self, path: Path) -> None:
         """Open `path`, made and migrated if need be. Refused on a network file system; StateMismatch if it is newer."""
         database = Database(path)

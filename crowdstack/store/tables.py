@@ -208,7 +208,7 @@ class Intent(Table):
     result = peewee.TextField(null=True)
     study = peewee.TextField(null=True)
     places = peewee.IntegerField(null=True)
-    minor = peewee.IntegerField(null=True)  # gross cost of one place
+    minor = peewee.IntegerField(null=True)  # gross cost: of one place, or of a bonus
     currency = peewee.TextField(null=True)
 
     class Meta:
@@ -248,6 +248,19 @@ class Memory(Table):
         primary_key = peewee.CompositeKey("run", "name")
 
 
+class Block(Table):
+    """A worker whom the operator wants in no run of the task."""
+
+    task = peewee.ForeignKeyField(Task, column_name="task", lazy_load=False, index=False)
+    worker = peewee.TextField()
+    reason = peewee.TextField()
+    by = peewee.TextField()
+    at = peewee.TextField()
+
+    class Meta:
+        primary_key = peewee.CompositeKey("task", "worker")
+
+
 class Cursor(Table):
     run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False, primary_key=True)
     inbox = peewee.TextField()
@@ -269,7 +282,7 @@ class Quarantine(Table):
 
 TABLES: tuple[type[Table], ...] = (
     Identity, Task, Generation, Run, Item, Unit, Visit, Assignment, Submission,
-    Verdict, Intent, Payment, Listing, Memory, Cursor, Quarantine,
+    Verdict, Intent, Payment, Block, Listing, Memory, Cursor, Quarantine,
 )  # fmt: skip
 
 

@@ -86,7 +86,8 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """Nothing more for this worker. `reason`: visit, limit, target, returned, timeout, blocked or closed."""
+    """Nothing more for this worker. `reason`: visit, limit, target, returned, timeout, replaced, blocked, closed or ineligible.
+    `completion`: `message`, and where there are such a `code` to hand in and the `url` where the visit is finished."""
 
     reason: str
     completion: Mapping[str, str]

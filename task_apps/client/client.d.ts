@@ -42,6 +42,10 @@ export interface Status {
   title: string;
   /** At the end: the text that the spec declares in `completion`. */
   completion: string;
+  /** At the end: a code that the worker hands in where the study was found; "" if there is none. */
+  code: string;
+  /** At the end: where the visit is finished, https; the client goes there by itself after 3 seconds. "" if nowhere. */
+  url: string;
   /** True if nothing more will come in this page. */
   final: boolean;
   /** True while the page shows a unit. */

@@ -23,6 +23,7 @@
   const BACKOFF_MS = { first: 400, most: 15_000 };
   const POST_AFTER = 2; // failed tries of the socket before answers go by POST
   const CURTAIN_MS = 600; // how long a page may stand there without a unit before it is covered
+  const FINISH_MS = 3000; // the code may be read before the page goes where the visit is finished
   const DAY_MS = 86_400_000;
 
   /** The connection broke: the same request may be made again on the next one. */
@@ -202,6 +203,15 @@
     blocked: ["stopped", "You cannot take part in this study"],
     closed: ["stopped", "This study is closed"],
     full: ["stopped", "This study has all the people it needs"],
+    replaced: ["stopped", "You opened this task again elsewhere"],
+    ineligible: ["stopped", "Your place in this study could not be confirmed"],
+  };
+
+  /** What is left to do at the end, where the study asks for more than to close the tab. */
+  const FINISH = {
+    goes: "One last step: you are taken there in a moment. Press Finish to go at once.",
+    url: "One last step: press Finish to go there.",
+    code: "One last step: copy this code and hand it in where you found this study.",
   };
 
   const STYLE = `
@@ -219,7 +229,8 @@
     .meta { color: var(--soft); font-variant-numeric: tabular-nums; white-space: nowrap; }
     .meta.soon { color: var(--warn); font-weight: 600; }
     .curtain { position: fixed; inset: 0; display: grid; place-items: center; padding: 1.5rem; overflow: auto; }
-    .curtain > div { max-width: 30rem; text-align: center; display: grid; gap: .75rem; justify-items: center; }
+    .panel, .words { max-width: 30rem; text-align: center; display: grid; gap: .75rem; justify-items: center; }
+    .panel { gap: 1.25rem; }
     .curtain .mark { width: 3rem; height: 3rem; border-radius: 50%; background: none; border: 3px solid var(--tone); display: grid; place-items: center; }
     .mark svg { width: 1.5rem; fill: none; stroke: var(--tone); stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round; }
     .mark path { display: none; }
@@ -228,6 +239,15 @@
     h1 { font-size: 1.5rem; line-height: 1.25; font-weight: 650; text-wrap: balance; }
     p { color: var(--soft); overflow-wrap: anywhere; white-space: pre-line; }
     .message { color: var(--ink); font-size: 1.05rem; }
+    .given { display: flex; align-items: stretch; max-width: 100%; border: 1px solid var(--line); border-radius: .6rem; overflow: hidden; }
+    .given code { font: 600 1.2rem/1.3 ui-monospace, monospace; padding: .65rem 1rem; overflow-wrap: anywhere; user-select: all; }
+    .given button { font: inherit; font-weight: 600; color: var(--wait); background: none; border: 0; border-left: 1px solid var(--line);
+      padding: 0 1rem; min-width: 5.5rem; cursor: pointer; }
+    .finish { font-weight: 600; text-decoration: none; color: var(--paper); background: var(--wait); border-radius: .6rem;
+      padding: .75rem 2.25rem; }
+    .finish:hover { filter: brightness(1.08); }
+    :focus-visible { outline: 3px solid var(--wait); outline-offset: 2px; }
+    .given :focus-visible { outline-offset: -3px; }
     [data-tone=calm] { --tone: var(--calm); } [data-tone=wait] { --tone: var(--wait); } [data-tone=good] { --tone: var(--good); }
     [data-tone=warn] { --tone: var(--warn); } [data-tone=bad] { --tone: var(--bad); }
     @keyframes turn { to { transform: rotate(1turn); } }
@@ -265,9 +285,29 @@
     const bar = make("div", { className: "bar", hidden: true }, make("span", { className: "mark" }), text, progress, clock);
 
     const [title, message, note] = [make("h1"), make("p", { className: "message" }), make("p")];
-    const words = make("div", {}, make("div", { className: "mark" }, sign("yes", "no")), title, message, note);
-    const curtain = make("div", { className: "curtain", hidden: true }, words);
+    const words = make("div", { className: "words" }, make("div", { className: "mark" }, sign("yes", "no")), title, message, note);
+    const [code, copy] = [make("code"), make("button", { type: "button" })];
+    const given = make("div", { className: "given" }, code, copy);
+    const finish = /** @type {HTMLAnchorElement} */ (make("a", { className: "finish", textContent: "Finish", rel: "noreferrer" }));
+    const curtain = make("div", { className: "curtain", hidden: true }, make("div", { className: "panel" }, words, given, finish));
     words.setAttribute("role", "status");
+    copy.onclick = async () => {
+      const value = code.textContent || "";
+      const copied = await Promise.resolve(navigator.clipboard)
+        .then((clipboard) => clipboard.writeText(value))
+        .then(
+          () => true,
+          () => {
+            const box = /** @type {HTMLTextAreaElement} */ (make("textarea", { value })); // there is no clipboard where there is no https
+            given.append(box);
+            box.select();
+            const done = document.execCommand("copy");
+            box.remove();
+            return done;
+          },
+        );
+      copy.textContent = copied ? "Copied" : "Copy";
+    };
 
     const host = make("div", { id: "crowdstack-status" });
     const root = host.attachShadow({ mode: "open" });
@@ -311,12 +351,20 @@
       message.textContent = status.completion;
       message.hidden = !status.completion;
       note.textContent = status.text;
+      code.textContent = status.code;
+      copy.textContent = "Copy";
+      given.hidden = !status.code;
+      finish.hidden = !status.url;
+      if (status.url) finish.href = status.url;
       const { done = 0, limit = null } = status.progress || {};
       progress.textContent = limit !== null ? `${done} of ${limit}` : done ? `${done} done` : "";
       deadline = status.deadline;
       tick();
       clearTimeout(later);
-      if (status.final) cover(true);
+      if (status.final) {
+        cover(true);
+        if (status.url) finish.focus({ preventScroll: true });
+      }
       else if (status.unit) cover(false);
       else if (curtain.hidden) later = setTimeout(cover, CURTAIN_MS, true);
     };
@@ -441,7 +489,8 @@
   const say = (state, more = {}) => {
     const [tone, text] = TEXTS[state];
     const deadline = current && current.deadline;
-    show({ state, tone, text, title: TITLES[state] || "", completion: "", final: false, unit: current !== null, progress, deadline, ...more });
+    const [title, unit] = [TITLES[state] || "", current !== null];
+    show({ state, tone, text, title, completion: "", code: "", url: "", final: false, unit, progress, deadline, ...more });
   };
 
   /**
@@ -604,6 +653,7 @@
     let query = new URLSearchParams(location.search);
     let session = query.has("t") ? null : tab.get("session"); // a link that is opened anew says who comes
     let worker = "";
+    let visit = "";
     /** @type {Map<string, Waiter>} this page's submits, by nonce */
     const waiters = new Map();
     /** @type {Ended | null} */
@@ -624,12 +674,34 @@
     };
 
     /** What became of the last unit, then this. @param {State} state */
-    const afterwards = (state) => (outcome ? `${outcome[1].text || TEXTS[outcome[0]][1]} ${TEXTS[state][1]}` : TEXTS[state][1]);
+    const afterwards = (state, text = TEXTS[state][1]) => (outcome ? `${outcome[1].text || TEXTS[outcome[0]][1]} ${text}` : text);
+
+    /** Where the visit is finished: as the server says, and nowhere but by https (threats W10). @param {unknown} url @returns {string} */
+    const secure = (url) => {
+      try {
+        return new URL(String(url)).protocol === "https:" ? String(url) : "";
+      } catch {
+        return ""; // there is none
+      }
+    };
 
     /** @param {Frame} frame @returns {never} */
     const finish = (frame) => {
       const [state, title] = ENDINGS[frame.reason] || ENDINGS.closed;
-      return end(state, { title, text: afterwards(state), completion: String((frame.completion && frame.completion.message) || "") });
+      const { message = "", code = "", url: given } = frame.completion || {};
+      const url = secure(given);
+      const way = `${visit} ${url}`;
+      // Once: who comes back from there wants to read. And not away from answers that only this tab has.
+      const goes = url && tab.get("finished") !== way && (outbox.safe || !outbox.of(worker).length);
+      if (goes) {
+        setTimeout(() => {
+          tab.set("finished", way);
+          leaving = true;
+          location.assign(url);
+        }, FINISH_MS);
+      }
+      const hint = goes ? FINISH.goes : url ? FINISH.url : code ? FINISH.code : undefined;
+      return end(state, { title, text: afterwards(state, hint), completion: String(message), code: String(code), url });
     };
 
     const pageBundle = () => {
@@ -735,7 +807,7 @@
         const who = session ? { session } : { params: Object.fromEntries(query) };
         const answer = await to.ask({ type: "hello", protocol: PROTOCOL, bundle: pageBundle(), ...who });
         if (answer.type === "welcome") {
-          ({ session, worker } = answer);
+          ({ session, worker, visit } = answer);
           progress = answer.progress || null;
           tab.set("session", answer.session);
           tab.remove("reloaded");

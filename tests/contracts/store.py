@@ -41,7 +41,7 @@ from crowdstack.model import (
     WorkerId,
     visit_of,
 )
-from crowdstack.ports import Batch, IntentDraft, Store, SubmissionRow, Unreadable
+from crowdstack.ports import Batch, Intent, IntentDraft, Store, SubmissionRow, Unreadable
 
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=timezone.utc)
 TASK = TaskName("birds")
@@ -186,6 +186,21 @@ def settle(store: Store, run: Run, hold: Assigned, verb: str = "approve") -> int
     (intent,) = store.record_intents(run.id, [draft], budget=None, now=NOW)
     store.finish_intents([(intent.id, IntentState.DONE, None)], NOW)
     return intent.id
+
+
+def somebody_worked(store: Store) -> tuple[Run, Assigned]:
+    run, inbox, (unit, *_) = started(store)
+    hold = inbox.work(unit, "ann")
+    inbox.deliver()
+    return run, hold
+
+
+def order_bonus(
+    store: Store, run: Run, hold: Assigned, payment: str, amount: Money, budget: Money | None = None
+) -> list[Intent]:
+    body = {"study": run.id, "visit": hold.visit, "payment": payment, "amount": str(amount)}
+    draft = IntentDraft(key=f"bonus:{payment}", kind="bonus", body=body, study=StudyKey(run.id), owed=amount)
+    return store.record_intents(run.id, [draft], budget=budget, now=NOW)
 
 
 def close_study(store: Store, run: Run) -> None:
@@ -851,6 +866,41 @@ class StoreContract:
         assert store.exposure(TASK, "USD") == CENTS
         settle(store, run, hold)
         assert store.exposure(TASK, "USD") == CENTS
+
+    def test_a_bonus_is_promised_until_it_is_paid_and_then_booked_once(self, store: Store) -> None:
+        run, hold = somebody_worked(store)
+        (intent,) = order_bonus(store, run, hold, "first", CENTS)
+        assert (store.paid(TASK, "USD"), store.exposure(TASK, "USD")) == (CENTS * 0, CENTS)
+        for _ in range(2):
+            store.finish_intents([(intent.id, IntentState.DONE, None)], NOW)
+        assert (store.paid(TASK, "USD"), store.exposure(TASK, "USD")) == (CENTS, CENTS)
+
+    def test_a_bonus_and_the_reward_of_one_visit_are_two_payments(self, store: Store) -> None:
+        run, hold = somebody_worked(store)
+        list_places(store, run, 2)
+        settle(store, run, hold)
+        for payment in ("first", "second"):
+            (intent,) = order_bonus(store, run, hold, payment, CENTS)
+            store.finish_intents([(intent.id, IntentState.DONE, None)], NOW)
+        assert store.paid(TASK, "USD") == CENTS * 3
+        assert store.exposure(TASK, "USD") == CENTS * 4  # the second place is still listed
+
+    def test_a_refused_bonus_is_promised_no_more_until_it_is_recorded_anew(self, store: Store) -> None:
+        run, hold = somebody_worked(store)
+        (intent,) = order_bonus(store, run, hold, "first", CENTS)
+        store.finish_intents([(intent.id, IntentState.REFUSED, "no funds")], NOW)
+        assert store.exposure(TASK, "USD") == CENTS * 0
+        (again,) = order_bonus(store, run, hold, "first", CENTS)
+        assert again.id == intent.id
+        assert store.exposure(TASK, "USD") == CENTS
+
+    def test_a_bonus_that_does_not_fit_the_budget_is_not_recorded(self, store: Store) -> None:
+        run, hold = somebody_worked(store)
+        list_places(store, run, 1)
+        with pytest.raises(OverBudget):
+            order_bonus(store, run, hold, "first", CENTS, budget=CENTS * 2 - Money(1, "USD"))
+        assert store.exposure(TASK, "USD") == CENTS
+        order_bonus(store, run, hold, "first", CENTS, budget=CENTS * 2)
 
     def test_a_refused_listing_owes_nothing_and_may_be_tried_again_within_the_budget(self, store: Store) -> None:
         run = open_run(store)

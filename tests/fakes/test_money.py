@@ -12,6 +12,7 @@ from crowdstack.fakes.prolific import wallet as rules
 from crowdstack.fakes.prolific.refusal import Refusal
 from crowdstack.fakes.prolific.settings import FEES_BP, Settings
 from tests.fakes.lab import APPROVING, CODE, LONG, Lab
+from tests.size import FULL
 
 
 @given(st.integers(1, 10**7), st.sampled_from([0, *FEES_BP.values()]), st.sampled_from([0, 2000]), st.booleans())
@@ -145,14 +146,14 @@ def test_the_journal_says_who_did_what_to_which_study() -> None:
 
 
 _STEPS = st.sampled_from(
-    ["publish", "raise", "reserve", "start", "complete", "approving", "return", "approve", "reject", "stop", "pause", "go",
-     "bonus", "pay", "wait", "long", "screen", "bulk", "draw"]
+    ["publish", "raise", "raise", "reserve", "reserve", "reserve", "complete", "complete", "approving", "screen", "screen",
+     "return", "approve", "approve", "reject", "stop", "pause", "go", "go", "bonus", "pay", "pay", "wait", "long", "bulk", "draw"]
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=1000 if FULL else 100, deadline=None)
 @given(
-    st.lists(st.tuples(_STEPS, st.integers(0, 9)), max_size=60), st.integers(0, 1_500), st.sampled_from([0, 4280]),
+    st.lists(st.tuples(_STEPS, st.integers(0, 9)), min_size=30, max_size=80), st.integers(250, 800), st.sampled_from([0, 4280]),
     st.booleans(), st.booleans(),
 )  # fmt: skip
 def test_money_never_goes_below_zero_whatever_happens(
@@ -165,7 +166,8 @@ def test_money_never_goes_below_zero_whatever_happens(
         {"code": APPROVING, "code_type": "X", "actions": [{"action": "AUTOMATICALLY_APPROVE"}]},
         {"code": "S", "code_type": "X", "actions": [slots]},
     ]
-    studies = [lab.draft(completion_codes=codes) for _ in range(2)]
+    studies = [lab.draft(completion_codes=codes, maximum_allowed_time=29) for _ in range(2)]
+    lab.api.send("POST", f"/studies/{studies[0]}/transition/", {"action": "PUBLISH"})
     bulks: list[str] = []
     taken_out = 0
     for number, (step, which) in enumerate(steps):
@@ -178,11 +180,13 @@ def test_money_never_goes_below_zero_whatever_happens(
                 case "publish" | "stop" | "pause" | "go":
                     lab.api.send("POST", f"/studies/{study}/transition/", {"action": transition[step]})
                 case "raise":
-                    lab.api.send("PATCH", f"/studies/{study}/", {"total_available_places": which})
+                    lab.api.send(
+                        "PATCH",
+                        f"/studies/{study}/",
+                        {"total_available_places": lab.fake.world.study(study).places + 1},
+                    )
                 case "reserve":
                     lab.fake.start(lab.fake.reserve(study, f"p{number}").id)
-                case "start":
-                    lab.fake.start(submission)
                 case "complete" | "approving" | "screen":
                     lab.fake.complete(submission, {"complete": CODE, "approving": APPROVING, "screen": "S"}[step])
                 case "return":
@@ -195,7 +199,7 @@ def test_money_never_goes_below_zero_whatever_happens(
                 case "bulk":
                     lab.api.send("POST", "/submissions/bulk-approve/", {"submission_ids": inside})
                 case "bonus":
-                    csv = {"study_id": study, "csv_bonuses": f"{submission},{which}.25"}
+                    csv = {"study_id": study, "csv_bonuses": f"{submission},0.{which}5"}
                     made = lab.api.send("POST", "/submissions/bonus-payments/", csv)
                     bulks += [made.json()["id"]] if made.ok else []
                 case "pay" if bulks:
@@ -204,11 +208,12 @@ def test_money_never_goes_below_zero_whatever_happens(
                     lab.fake.top_up(-10 * which)
                     taken_out += 10 * which
                 case "wait":
-                    lab.fake.advance(which * 60)
+                    lab.fake.advance(which * 300)
                 case "long":
-                    lab.fake.advance(which * 86_400)
+                    lab.fake.advance(which * 3 * 86_400)
         except Refusal:
             pass
         assert 0 <= lab.fake.available() <= lab.fake.balance()
+        assert all(lab.fake.world.free_places(each) >= 0 for each in lab.fake.world.studies.values())
         spent = sum(line.total for line in lab.fake.wallet_lines())
         assert lab.fake.balance() == paid_in - taken_out - spent

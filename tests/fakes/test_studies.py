@@ -259,6 +259,7 @@ def test_stop_waits_for_those_inside_and_more_places_open_it_again() -> None:
     lab.decide(inside, "APPROVE")
     assert lab.status(study) == "COMPLETED"
     assert lab.api.patch(f"/studies/{study}/", {"total_available_places": 3})["status"] == "ACTIVE"
+    assert lab.fake.available() == 10_000 - 300  # one paid, two listed
 
 
 def test_stop_may_be_the_last_word() -> None:

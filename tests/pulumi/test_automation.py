@@ -15,6 +15,7 @@ import pytest
 from crowdstack import process
 from crowdstack.engine.automation.engine import AutomationEngine
 from crowdstack.errors import CrowdstackError, LockHeld, StateMismatch, StepFailed
+from crowdstack.lock import held
 from crowdstack.ports import Engine, StackResult, Step
 from crowdstack.process import ProcessId
 from tests.engine.world import Box, Thing, World, program, told
@@ -307,6 +308,13 @@ def test_a_write_of_the_state_that_was_cut_off_is_taken_back(real: RealWorld, lo
     real.up(things("yellow"))
     assert real.things() == there
     assert set(told(real.preview(things("yellow")))) == set()
+
+
+def test_outputs_are_told_while_another_command_writes_the_state(real: RealWorld) -> None:
+    outputs = real.up(things()).outputs
+    real.state_file.write_bytes(b"")  # each write begins so
+    with held(real.engine.folder / "lock"):
+        assert real.engine.outputs() == outputs
 
 
 def test_a_note_about_the_state_that_was_cut_off_is_thrown_away(real: RealWorld) -> None:

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_pulumi_up_alone_makes_the_stack_and_up_opens_its_run(tmp_path: Path) ->
     install(tmp_path / "bin")
     with stage(task) as here:
         environment = {
-            "PATH": path_with(tmp_path / "bin", ROOT / ".venv" / "bin"),
+            "PATH": path_with(tmp_path / "bin", Path(sys.executable).parent),
             "HOME": os.environ["HOME"],
             "PULUMI_HOME": os.environ["PULUMI_HOME"],
             "PYTHONPATH": str(ROOT),

@@ -192,13 +192,13 @@ def test_a_link_that_a_panel_shows_without_ids_says_so_and_leads_to_the_preview(
         for unfilled in (params(server, id_), params(server, "5e9a", id_)):
             answer = await fetch(server, "/?" + urlencode(unfilled))
             assert answer.code == 403
-            assert b"without anybody's ids" in answer.body
+            assert b"without a participant's ids" in answer.body
             assert b"/?preview" in answer.body
             page, refused = await comes(server, unfilled)
             assert isinstance(refused, frames.Error)
             page.close()
         forged = await fetch(server, "/?" + urlencode(params(server, id_, t=params(server)["t"][:-1] + "!")))
-        assert b"without anybody's ids" not in forged.body, "only who has the link is told more"
+        assert b"without a participant's ids" not in forged.body, "only who has the link is told more"
         assert server.inbox.seq == seq
 
     play(tmp_path, story, claims=CLAIMS)
@@ -667,12 +667,19 @@ def test_no_log_line_holds_a_token(tmp_path: Path, caplog: pytest.LogCaptureFixt
         (tmp_path / "blobs" / server.config.files["/client.js"].blob).unlink()
         assert (await fetch(server, "/client.js?t=" + token)).code == 500
         page.close()
+        there = params(server, "canary-worker", "canary-submission")
+        await fetch(server, "/?" + urlencode(there))
+        await fetch(server, "/?" + urlencode({**there, "PROLIFIC_PID": "canary-worker {{x}}"}))
+        other, _ = await comes(server, there)
+        await other.take()
+        other.close()
         text = caplog.text
-        for secret in (token, page.session, token.split(".")[3], *(b64(key) for key in server.config.keys.values())):
+        assert "canary" not in text
+        for secret in (token, there["t"], page.session, token.split(".")[3], *(b64(key) for key in server.config.keys.values())):
             assert secret not in text
         assert "/client.js" in text
 
-    play(tmp_path, story)
+    play(tmp_path, story, claims=CLAIMS)
 
 
 def test_metrics_without_authentication_is_404(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from crowdstack.engine.passphrase import prepare_passphrase
 from crowdstack.engine.plugin import Plugin
 from crowdstack.engine.secrets import Vault
 from crowdstack.engine.targets import refuse_unknown
-from crowdstack.errors import Busy, CrowdstackError, StateMismatch, StepFailed
+from crowdstack.errors import Busy, CrowdstackError, LockHeld, StateMismatch, StepFailed
 from crowdstack.folder import private_folder, write_private
 from crowdstack.lock import held
 from crowdstack.ports import OnStep, Program, StackResult, ignore
@@ -78,11 +78,8 @@ class AutomationEngine:
         found = self._fetch()
         with self._room(program, found) as room:
             if found is None:  # looking makes no stack: what is not there is previewed in a place that goes away
-                result = self._aside(room)._walk("preview", program, room, ignore, *_aimed(targets))
-            else:
-                result = self._walk("preview", program, room, ignore, *_looking(found, targets), *_aimed(targets))
-        refuse_unknown(targets, _known(found, result))
-        return result
+                return self._aside(room)._walk("preview", program, room, ignore, *_aimed(targets))
+            return self._walk("preview", program, room, ignore, *_looking(found, targets), *_aimed(targets))
 
     def up(self, program: Program, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
         with self._alone():
@@ -92,9 +89,7 @@ class AutomationEngine:
                     self._begin(room)
                 told = ("--yes", "--skip-preview", *_looking(found, targets), *_aimed(targets))
                 result = self._walk("up", program, room, on_step, *told, taken_up=taken_up)
-            outputs = self._look() or {}
-        refuse_unknown(targets, _known(found, result))
-        return replace(result, outputs=outputs)
+            return replace(result, outputs=self._look() or {})
 
     def destroy(self, on_step: OnStep = ignore, *, targets: Collection[str] = ()) -> StackResult:
         return self._without_program("destroy", on_step, targets)
@@ -127,13 +122,12 @@ class AutomationEngine:
         """As of the last change, whoever made it. A backend on this machine is asked only when its file has changed."""
         if (local := self._state_file) is not None and not local.exists():
             return None
-        self._mend()
-        stamp = self._stamp()
-        if (kept := self._outputs.read(stamp)) is not None:
-            return kept.outputs
         try:
+            self._mend()
+            if (kept := self._outputs.read(self._stamp())) is not None:
+                return kept.outputs
             return self._look()
-        except Busy:
+        except (Busy, LockHeld):  # the latter: somebody is writing the state just now
             if (last := self._outputs.last()) is not None:  # better than nothing, and the server proves itself
                 return last.outputs
             raise
@@ -367,10 +361,9 @@ class AutomationEngine:
             file.unlink()
 
 
-def _known(found: Deployment | None, result: StackResult | None = None) -> set[str]:
-    """The URNs of what is in the state, or was met by the command."""
-    met = result.steps if result else ()
-    return {resource["urn"] for resource in deployments.resources(found or {})} | {step.urn for step in met}
+def _known(found: Deployment | None) -> set[str]:
+    """The URNs of what is in the state."""
+    return {resource["urn"] for resource in deployments.resources(found or {})}
 
 
 def _looking(found: Deployment | None, targets: Collection[str]) -> tuple[str, ...]:

@@ -47,10 +47,10 @@ class Deployment:
         targets: Collection[str] = (),
     ) -> None:
         self.names = names or Names("", "")
+        self.preview = save is None
         self.steps: list[Step] = []
         self._stack = Snapshot(state)
         self._plugin = plugin
-        self.preview = save is None
         self._save = save
         self._on_step = on_step
         self._targets = frozenset(targets)

@@ -47,19 +47,14 @@ class InProcessTransport(BaseAdapter):
         )
         if isinstance(answer, Lost):
             if answer.hangs:
-                self._waited(_read_s(timeout))
+                seconds = timeout[1] if isinstance(timeout, tuple) else getattr(timeout, "total", timeout)
+                self._waited(float(seconds or 0))
                 raise requests.ReadTimeout("no answer came in time", request=request)
             raise requests.ConnectionError("the connection was closed without an answer", request=request)
         return _response(request, answer)
 
     def close(self) -> None:
         pass
-
-
-def _read_s(timeout: Any) -> float:
-    """How long the caller waits for an answer: a number, (connect, read), or urllib3's own form of the two."""
-    seconds = timeout[1] if isinstance(timeout, tuple) else getattr(timeout, "read_timeout", timeout)
-    return float(seconds) if isinstance(seconds, (int, float)) else 0.0
 
 
 def encode(answer: Answer) -> tuple[bytes, dict[str, str]]:

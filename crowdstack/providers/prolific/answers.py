@@ -68,9 +68,6 @@ class Fields:
     def money(self, name: str, currency: str) -> Money:
         return self._money(name, self._must(name), currency)
 
-    def money_or_none(self, name: str, currency: str) -> Money | None:
-        return None if self.value.get(name) is None else self.money(name, currency)
-
     def moneys_or_none(self, name: str, currency: str) -> tuple[Money, ...] | None:
         found = self.value.get(name)
         if found is None:

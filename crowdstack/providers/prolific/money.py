@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from crowdstack.errors import Refused
 from crowdstack.model import Money
 
-MOST = 10**12  # minor units; a number beyond it was no amount
+MOST = 10**12 - 1  # minor units, which is all that Money.parse reads; a number beyond it was no amount
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 

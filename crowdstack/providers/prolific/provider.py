@@ -6,11 +6,12 @@ published is written into `Memory` before it is. Every other write is a total or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
-from crowdstack.errors import Busy, Refused, Unclear
+from crowdstack.errors import Busy, NotYet, Refused, Unclear
 from crowdstack.model import (
     ListedState,
     ListedVisit,
@@ -29,6 +30,7 @@ from crowdstack.providers.pace import Paced
 from crowdstack.providers.prolific.answers import Study as Found
 from crowdstack.providers.prolific.answers import StudyStatus, Submission, SubmissionStatus
 from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
+from crowdstack.providers.prolific.legacy import as_filter
 from crowdstack.providers.prolific.terms import mark, rejection, study_draft
 
 _STATES = {
@@ -134,8 +136,9 @@ class ProlificProvider:
             title=title,
             page=self._page(key),
             project=self._project(),
-            filters=self._groups(),
+            filters=[*map(as_filter, self._settings.get("eligibility_requirements") or ()), *self._groups()],
         )
+        self._check_filters(draft.filters)
         return self._api.create_study(draft).id
 
     def _find(self, key: StudyKey) -> str | None:
@@ -156,12 +159,26 @@ class ProlificProvider:
             return self._api.create_project(wanted).id
         raise Refused(f"there is no project {wanted!r} in the workspace", hint="provider.create: true makes it")
 
+    def _check_filters(self, filters: Sequence[Mapping[str, Any]]) -> None:
+        """They are fixed once it is published, so a name that the account does not know is told before."""
+        if not filters:
+            return
+        known = {found.id for found in self._api.list_filters()}
+        for given in filters:
+            name = str(given.get("filter_id"))
+            if name not in known and name not in ("and", "or"):
+                near = get_close_matches(name, known, 1)
+                raise Refused(
+                    f"the account has no filter {name!r}",
+                    hint=f"did you mean {near[0]!r}?" if near else "provider.filters",
+                )
+
     def _groups(self) -> list[dict[str, Any]]:
         """Allow and block groups: they stay open to change when the study is out, filters do not."""
         filters = []
         for setting, filter_id in _GROUPS.items():
             ids = []
-            for name in self._settings.get(setting, ()):
+            for name in self._settings.get(setting) or ():
                 group = self._api.find_group(name)
                 if group is None:
                     raise Refused(
@@ -232,7 +249,7 @@ class ProlificProvider:
         if found.status in (SubmissionStatus.APPROVED, SubmissionStatus.PARTIALLY_APPROVED):
             return
         if found.status is SubmissionStatus.ACTIVE:
-            raise Busy(f"submission {found.id} was not handed in yet: it cannot be approved")
+            raise NotYet(f"submission {found.id} was not handed in yet: it cannot be approved")
         if found.status is not SubmissionStatus.AWAITING_REVIEW:
             raise Refused(f"submission {found.id} is {found.status.value}: it cannot be paid any more")
         self._api.approve(found.id)
@@ -259,13 +276,20 @@ class ProlificProvider:
         found = self._verified(key, visit, worker, submission)
         notes, name, turn = self._notes(key), f"bonus:{payment}", f"paying:{found.id}"
         if notes.get(turn) not in (None, "", payment):
-            raise Busy(f"another bonus to submission {found.id} is not shown yet")
-        if notes.get(name) is None:
+            raise NotYet(f"another bonus to submission {found.id} is not shown yet")
+        if not notes.get(name):
             before = self._on_top(found.id)
             setup = self._api.create_bonus(found.study, {found.id: net}, booked=self.gross(net))
             notes.put(turn, payment)
             notes.put(name, str(before))
-            self._api.pay_bonus(setup.id)
+            try:
+                self._api.pay_bonus(setup.id)
+            except Unclear:
+                raise
+            except (Busy, Refused):  # nothing was paid: it may be sent again
+                notes.put(name, "")
+                notes.put(turn, "")
+                raise
         if self._on_top(found.id) < int(notes.get(name) or 0) + net.minor:
             raise Unclear(
                 f"bonus {payment} of {net} to submission {found.id} was sent and is not shown yet",

@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import requests
 import tenacity
 import urllib3.exceptions
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 
 from crowdstack import __version__
@@ -93,7 +93,7 @@ class Transport:
         origin: str = PROLIFIC,
         proxy: str | None = None,
         budget_s: float = BUDGET_S,
-        adapter: HTTPAdapter | None = None,
+        adapter: BaseAdapter | None = None,
         sleep: Callable[[float], None] = tenacity.nap.sleep,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -304,7 +304,7 @@ def checked_token(token: Secret) -> Secret:
 
 
 def _shut(response: requests.Response) -> None:
-    with suppress(OSError, ValueError, RuntimeError):  # it may be over at this very moment
+    with suppress(OSError, ValueError, RuntimeError, AttributeError):  # it may be over at this very moment
         response.raw.shutdown()
 
 

@@ -31,6 +31,7 @@ PARTICIPANT = "60a1000000000000000000ff"
 DROP = "drop"  # close the connection with no answer
 STALL = "stall"  # begin to answer, never end
 TRICKLE = "trickle"  # answer drop by drop
+OPEN = "open"  # the same, where the end of the connection is the end of the answer
 CUT = "cut"  # promise more bytes than come
 
 
@@ -140,9 +141,10 @@ class Service:
                 self.send_response(said.status)
                 for name, value in said.headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(data) + (1 if said.fault else 0)))
+                if said.fault != OPEN:
+                    self.send_header("Content-Length", str(len(data) + (1 if said.fault else 0)))
                 self.end_headers()
-                if said.fault == TRICKLE:
+                if said.fault in (TRICKLE, OPEN):
                     for byte in data:
                         self.wfile.write(bytes([byte]))
                         if service._over.wait(0.05):
@@ -150,7 +152,7 @@ class Service:
                 else:
                     self.wfile.write(data)
                 if said.fault == STALL:
-                    service._over.wait(5)
+                    service._over.wait(30)
                 if said.fault:
                     self.close_connection = True
 

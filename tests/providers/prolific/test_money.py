@@ -18,7 +18,7 @@ from tests.providers.prolific.service import Service, cost, prolific, transport
 
 DECIMALS = {"GBP": 2, "USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 currencies = st.sampled_from(sorted(DECIMALS))
-minors = st.integers(0, 10**12)
+minors = st.integers(0, money.MOST)
 ids = st.from_regex(r"\A[0-9a-f]{24}\Z")
 
 CREATE = "POST /submissions/bonus-payments/"
@@ -156,7 +156,7 @@ def test_a_bonus_that_cannot_be_meant_is_not_sent(service: Service, amounts: dic
 def test_paying_is_never_sent_twice(service: Service, fault: str) -> None:
     service.says("POST /bulk-bonus-payments/60b5/pay/", "ok", status=202, fault=fault)
     with pytest.raises(Unclear):
-        prolific(service, budget_s=0.4).pay_bonus("60b5")
+        prolific(service, budget_s=2.0).pay_bonus("60b5")
     assert len(service.heard) == 1
 
 

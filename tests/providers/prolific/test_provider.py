@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from crowdstack.errors import Busy, Refused, Unclear
+from crowdstack.errors import Busy, NotYet, Refused, Unclear
 from crowdstack.fakes.prolific.fake import FakeProlific
 from crowdstack.fakes.prolific.faults import Faults
 from crowdstack.fakes.prolific.service import Service
@@ -53,7 +53,7 @@ class Lab:
         self.service = Service(self.fake)
         self.notes: dict[RunId, Notes] = {}
 
-    def open(self) -> ProlificProvider:
+    def open(self, **more: object) -> ProlificProvider:
         http = Transport(
             Secret(TOKEN.encode()),
             adapter=InProcessTransport(self.service, self.fake.advance),  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ class Lab:
         )
         return ProlificProvider(
             Prolific(http, workspace=self.fake.workspace.id, currency="USD"),
-            SETTINGS,
+            {**SETTINGS, **more},
             page=lambda key: f"https://study.example.org/?t=signed-for-{key}",
             memory=self._memory,
             runs=lambda: [run for run, notes in self.notes.items() if notes],
@@ -187,8 +187,27 @@ def test_a_bonus_that_was_never_paid_stays_unclear_and_is_never_sent_again(lab: 
             lab.open().pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)
         lab.fake.advance(3600)
     assert not [line for line in lab.fake.wallet_lines() if line.purpose.startswith("bonus")]
-    with pytest.raises(Busy):  # and until a person has looked, no other one to this submission
+    with pytest.raises(NotYet):  # and until a person has looked, no other one to this submission
         lab.open().pay_bonus(KEY, visit, ANN, submission, payment="second", net=REWARD)
+
+
+def test_a_bonus_that_the_service_would_not_take_is_sent_again(lab: Lab) -> None:
+    provider = lab.open()
+    lab.open_study(provider)
+    visit, submission = lab.came(ANN)
+    provider.approve(KEY, visit, ANN, submission)
+    lab.faults.force("429", path="/pay/")
+    with pytest.raises(Busy):
+        provider.pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)
+    lab.fake.top_up(-lab.fake.available())
+    with pytest.raises(Refused):  # no funds
+        provider.pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)
+    lab.fake.top_up(1_000)
+    lab.open().pay_bonus(KEY, visit, ANN, submission, payment="first", net=REWARD)
+    lab.open().pay_bonus(
+        KEY, visit, ANN, submission, payment="second", net=REWARD
+    )  # and it is no other one's turn for ever
+    assert len([line for line in lab.fake.wallet_lines() if line.purpose == "bonus"]) == 2
 
 
 def test_a_full_study_is_open_for_more_places(lab: Lab, provider: ProlificProvider) -> None:
@@ -258,3 +277,30 @@ def test_another_run_has_its_own_study(lab: Lab, provider: ProlificProvider) -> 
     lab.open_study(provider)
     provider.open_study(StudyKey("birds-2"), places=1, reward=REWARD, title="Birds")
     assert len(set(lab.published())) == 2
+
+
+def test_a_filter_that_the_account_does_not_know_is_told_before_anything_is_made(lab: Lab) -> None:
+    provider = lab.open(filters=[{"filter_id": "agee", "selected_range": {"lower": 18}}])
+    with pytest.raises(Refused, match="no filter 'agee'") as told:
+        lab.open_study(provider)
+    assert "'age'" in str(told.value)
+    assert not lab.fake.effects()
+
+
+def test_an_old_requirement_becomes_the_filter_that_asks_for_the_same(lab: Lab) -> None:
+    old = {"name": "AgeRangeEligibilityRequirement", "min_age": 18, "max_age": 30}
+    provider = lab.open(eligibility_requirements=[old])
+    lab.open_study(provider)
+    young, grown = lab.fake.add_person(ANN, age=17), lab.fake.add_person(BOB, age=20)
+    assert not lab.fake.open_studies(young.id)
+    assert lab.fake.open_studies(grown.id)
+
+
+def test_an_old_requirement_without_a_filter_is_refused(lab: Lab) -> None:
+    with pytest.raises(Refused, match="HandednessEligibilityRequirement"):
+        lab.open_study(lab.open(eligibility_requirements=[{"name": "HandednessEligibilityRequirement"}]))
+
+
+def test_a_group_that_is_not_there_is_told(lab: Lab) -> None:
+    with pytest.raises(Refused, match="no participant group 'friends'"):
+        lab.open_study(lab.open(allow_groups=["friends"]))

@@ -63,7 +63,7 @@ def redirect(service: Service) -> None:
 @pytest.mark.parametrize("fault", [echo, echo_in_a_field, drop, stall, no_json, redirect])
 def test_no_fault_tells_the_token(service: Service, logged: io.StringIO, fault: Callable[[Service], None]) -> None:
     fault(service)
-    http = transport(service, budget_s=0.5)
+    http = transport(service, budget_s=2.0)
     with pytest.raises(CrowdstackError) as told:
         http.get("me", "/users/me/").read(lambda fields: fields.text("id"))
     assert service.heard[0].headers["Authorization"] == f"Token {s.TOKEN}"

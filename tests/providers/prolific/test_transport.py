@@ -211,7 +211,7 @@ def test_a_write_that_was_done_and_cannot_be_read_is_unclear(service: Service) -
 def test_a_lost_answer_to_a_write_is_unclear_and_it_is_sent_once(service: Service, fault: str) -> None:
     service.says(MESSAGE, {"a": 1}, fault=fault)
     with pytest.raises(Unclear):
-        write(service, budget_s=0.5)
+        write(service, budget_s=2.0)
     assert len(service.heard) == 1
 
 
@@ -219,7 +219,7 @@ def test_a_lost_answer_to_a_write_is_unclear_and_it_is_sent_once(service: Servic
 def test_a_lost_answer_to_a_read_is_busy(service: Service, fault: str) -> None:
     service.says(ME, {"id": "1"}, fault=fault)
     with pytest.raises(Busy) as told:
-        read(service, budget_s=0.5)
+        read(service, budget_s=2.0)
     assert not isinstance(told.value, Unclear)
 
 
@@ -247,16 +247,17 @@ def test_a_certificate_that_is_not_trusted_ends_before_anything_is_sent(service:
     assert service.heard == []
 
 
-@pytest.mark.parametrize("fault", [s.STALL, s.TRICKLE])
-@pytest.mark.parametrize("act", [read, write])
+@pytest.mark.parametrize(
+    ("act", "fault"), [(read, s.STALL), (read, s.TRICKLE), (read, s.OPEN), (write, s.STALL), (write, s.TRICKLE)]
+)
 def test_a_request_ends_within_its_budget(service: Service, fault: str, act: Any) -> None:
     body = {"id": "x" * 4000}
     service.says(ME, body, fault=fault)
     service.says(MESSAGE, body, fault=fault, odd=True)
     began = time.monotonic()
     with pytest.raises(Busy):
-        act(service, budget_s=0.6)
-    assert time.monotonic() - began < 1.5
+        act(service, budget_s=1.0)
+    assert time.monotonic() - began < 4.0
 
 
 def test_a_write_takes_no_connection_that_stood_idle(service: Service) -> None:

@@ -1,0 +1,49 @@
+"""Sending what was written down: what one action meets holds up no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crowdstack.errors import Busy, NotYet, Unclear
+from crowdstack.model import IntentState, Money, StudyKey, VisitId, WorkerId
+from crowdstack.plan.actions import PauseStudy, PayBonus, draft
+from crowdstack.reconcile.act import send_recorded
+from crowdstack.store.store import PeeweeStore
+from tests.contracts.store import NOW, open_run
+
+STUDY = StudyKey("birds-1")
+
+
+class Provider:
+    """Takes no bonus; the rest it does."""
+
+    def __init__(self, fault: Exception) -> None:
+        self.fault = fault
+        self.states: list[StudyKey] = []
+
+    def pay_bonus(self, *_: object, **__: object) -> None:
+        raise self.fault
+
+    def set_state(self, key: StudyKey, state: object) -> None:
+        self.states.append(key)
+
+
+@pytest.mark.parametrize("fault", [NotYet("another bonus is on its way"), Unclear("no answer came")])
+def test_a_bonus_that_has_to_wait_holds_up_nothing_else(tmp_path: Path, fault: Busy) -> None:
+    store = PeeweeStore(tmp_path / "store.db")
+    run = open_run(store)
+    cents = Money(50, "USD")
+    of = {"study": STUDY, "visit": VisitId("v1"), "worker": WorkerId("ann"), "submission": "s1"}
+    bonus = PayBonus(**of, payment="first", net=cents, amount=cents, reason="")
+    store.record_intents(
+        run.id, [draft(bonus, NOW), draft(PauseStudy(study=STUDY), NOW)], budget=None, now=NOW
+    )  # fmt: skip
+    provider = Provider(fault)
+    waits = send_recorded(run.id, store=store, provider=provider, may_spend=lambda: True, now=NOW)  # type: ignore[arg-type]
+    assert list(waits) == ["bonus:first"]
+    assert provider.states == [STUDY]
+    states = {intent.kind: intent.state for intent in store.journal(run.id)}
+    assert states == {"bonus": IntentState.RECORDED, "pause": IntentState.DONE}
+    store.close()

@@ -1,0 +1,110 @@
+"""Payments beside the reward and why a worker gets no work: over the real store and the mock provider's books."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from crowdstack.errors import NotFound, OverBudget
+from crowdstack.model import Money, Run, WorkerId
+from crowdstack.plan.actions import PayBonus
+from crowdstack.providers.mock import MockProvider
+from crowdstack.reconcile.act import record_and_send
+from crowdstack.reconcile.observe import observe
+from crowdstack.reconcile.pay import bonus, cost, pay
+from crowdstack.reconcile.why import why
+from crowdstack.store.store import PeeweeStore
+from tests.contracts.store import NOW, TASK, Inbox, items
+from tests.plan.builders import desired as wish
+
+
+class Clock:
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nobody waits here")
+
+
+class Desk:
+    """A run in which worker ann has answered one of two items and was paid for it."""
+
+    def __init__(self, folder: Path, budget: Money | None = None) -> None:
+        from dataclasses import replace
+
+        from crowdstack.plan.decide import decide
+
+        self.store, self.provider = PeeweeStore(folder / "store.db"), MockProvider(folder / "mock.db")
+        wanted = replace(wish(items=2, per_visit=1, surplus_percent=0, surplus_least=0), task=TASK, budget=budget)
+        settings = {"desired": wanted.to_settings(), "stack": {"max_units": None}}
+        self.run: Run = self.store.open_run(
+            TASK, settings=settings, items=items("a", "b"), repeats=1, fresh=False, now=NOW
+        )
+        self.desired = replace(wanted, study=self.run.id)
+        _, units, _ = self.store.unoffered(self.run.id, 10)
+        self.store.mark_offered(self.run.id, units)
+        inbox = Inbox(self.store, self.run)
+        for _ in range(2):
+            seen = observe(self.run, self.desired, store=self.store, provider=self.provider, connected=True, refused={})
+            record_and_send(
+                self.run.id, decide(self.desired, seen).actions, store=self.store, provider=self.provider,
+                budget=budget, may_spend=lambda: True, now=NOW,
+            )  # fmt: skip
+            if seen.study is None:
+                visit = inbox.arrive("ann")
+                inbox.answer(inbox.hold(units[0].unit, "ann", visit))
+                inbox.leave("ann", visit)
+                inbox.deliver()
+
+    def order(self, payment: str = "thanks", net: Money = Money(20, "USD")) -> PayBonus:
+        return bonus(TASK, "ann", net, reason="thorough", payment=payment, store=self.store, provider=self.provider)
+
+    def pay(self, order: PayBonus) -> str | None:
+        return pay(order, store=self.store, provider=self.provider, clock=Clock(), waits=lambda: ())
+
+    def why(self, worker: str) -> list[str]:
+        return why(self.run, WorkerId(worker), store=self.store, provider=self.provider, max_units=None)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.store.close()
+    made.provider.close()
+
+
+def test_a_bonus_is_paid_booked_and_paid_once(desk: Desk) -> None:
+    for _ in range(3):
+        assert desk.pay(desk.order()) is None
+    booked = [(row.worker, row.purpose, row.amount) for row in desk.store.payments(TASK) if row.purpose != "reward"]
+    assert booked == [("ann", "bonus:thanks", Money(20, "USD"))]
+    assert cost(TASK, store=desk.store, provider=desk.provider)["of_it_bonuses"] == Money(20, "USD")
+    assert desk.provider.spent() == desk.store.paid(TASK, "USD")
+
+
+def test_a_bonus_over_the_budget_is_not_written_down(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, budget=Money(15, "USD"))
+    with pytest.raises(OverBudget):
+        desk.pay(desk.order())
+    assert not [intent for intent in desk.store.journal(desk.run.id) if intent.kind == "bonus"]
+
+
+def test_nobody_is_paid_who_never_came(desk: Desk) -> None:
+    with pytest.raises(NotFound):
+        bonus(TASK, "zoe", Money(1, "USD"), reason="", payment=None, store=desk.store, provider=desk.provider)
+
+
+def test_each_cause_is_told(desk: Desk) -> None:
+    assert desk.why("zoe") == ["this worker never came to the task server; whom the provider lets in it alone knows"]
+    desk.store.block(TASK, [WorkerId("zoe")], reason="", by="me", now=NOW)
+    assert desk.why("zoe")[0].startswith("this worker was blocked by hand")
+    assert any("handed in with 1 submissions" in cause for cause in desk.why("ann"))
+    assert desk.store.unblock(TASK, [WorkerId("zoe")]) == 1
+    assert desk.store.blocked(TASK) == ()
