@@ -6,8 +6,9 @@ published is written into `Memory` before it is. Every other write is a total or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -30,6 +31,7 @@ from crowdstack.providers.pace import Paced
 from crowdstack.providers.prolific.answers import Study as Found
 from crowdstack.providers.prolific.answers import StudyStatus, Submission, SubmissionStatus
 from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
+from crowdstack.providers.prolific.faults import ApiRefused
 from crowdstack.providers.prolific.legacy import as_filter
 from crowdstack.providers.prolific.terms import mark, rejection, study_draft
 
@@ -48,7 +50,23 @@ _STATES = {
 _PENDING = (StudyStatus.SCHEDULED, StudyStatus.PUBLISHING)
 _OVER = (StudyStatus.AWAITING_REVIEW, StudyStatus.COMPLETED)  # every place taken, or stopped: more places reopen it
 _GROUPS = {"allow_groups": "participant_group_allowlist", "block_groups": "participant_group_blocklist"}
+_LAG = timedelta(minutes=2)  # what is read is never older
 _FIRST_S, _LONGEST_S = 5.0, 60.0  # between two looks at the provider
+
+
+@contextmanager
+def _shown(id_: str) -> Iterator[None]:
+    """What is read inside is there, for we made it or saw it: a 404 is no answer to anything (reads may be old)."""
+    try:
+        yield
+    except ApiRefused as fault:
+        if fault.status != 404:
+            raise
+        raise NotYet(
+            f"study {id_} of ours is not shown by Prolific now",
+            why=fault.why,
+            hint="if it stays so, see whether it was deleted on the site",
+        ) from fault
 
 
 class ProlificProvider:
@@ -92,12 +110,26 @@ class ProlificProvider:
         notes = self._notes(key)
         id_ = notes.get("study") or self._find(key) or self._create(key, places, reward, title)
         notes.put("study", id_)
-        found = self._api.fetch_study(id_)
-        if found.status is StudyStatus.UNPUBLISHED:
-            if found.places != places:
-                self._api.change_published(id_, places=places)
-            self._api.move_study(id_, StudyMove.PUBLISH)
+        if self._fetch(id_).status is StudyStatus.UNPUBLISHED:
+            self._publish(key, id_, places)
         return self._study(key, self._look_again(key))
+
+    def _publish(self, key: StudyKey, id_: str, places: int) -> None:
+        """A no is taken for one only where no earlier attempt may have had its effect: what is read may be old."""
+        notes = self._notes(key)
+        before, now = notes.get("publishing"), self._now()
+        notes.put("publishing", now.isoformat())
+        try:
+            self._api.change_published(id_, places=places)
+            self._api.move_study(id_, StudyMove.PUBLISH)
+        except (Unclear, Busy):
+            raise
+        except Refused as fault:
+            if before and now < datetime.fromisoformat(before) + _LAG:
+                notes.put("publishing", before)
+                raise NotYet(f"study {id_} may be published: it is looked at again", why=str(fault)) from fault
+            notes.put("publishing", "")
+            raise
 
     def raise_places(self, key: StudyKey, to: int) -> Study:
         notes, found = self._notes(key), self._known(key)
@@ -118,7 +150,7 @@ class ProlificProvider:
                 self._api.move_study(found.id, StudyMove.PAUSE)
         elif state is StudyState.OPEN:
             if found.status is StudyStatus.PAUSED:
-                notes.put("freed", str(self._freed(key)))
+                notes.put("freed", str(self._gone(key)))
                 self._api.move_study(found.id, StudyMove.START)
             notes.put("paused", "")
         else:
@@ -143,7 +175,9 @@ class ProlificProvider:
 
     def _find(self, key: StudyKey) -> str | None:
         """Our study over all states: one that is out before any draft, the oldest before later ones."""
-        found = self._api.find_studies(mark(key), project=self._project())
+        project = self._project()
+        with _shown(mark(key)):
+            found = self._api.find_studies(mark(key), project=project)
         found.sort(key=lambda study: (study.status is StudyStatus.UNPUBLISHED, study.id))  # ids begin with their time
         return found[0].id if found else None
 
@@ -196,9 +230,8 @@ class ProlificProvider:
     def _state(self, key: StudyKey, found: Found) -> tuple[StudyState, bool]:
         """How it stands, and whether somebody else brought it there.
 
-        A study whose places are all taken waits for review and goes on with more places: for us it is open. When a place of
-        such a one is freed (rejected, returned) it may be found paused (facts differ): `decide` starts it again like one
-        that we paused.
+        A study whose places are all taken waits for review and goes on with more places: for us it is open. When one of
+        them is freed it may be found paused (facts differ): `decide` starts it again like one that we paused.
         """
         notes = self._notes(key)
         if notes.get("closed"):
@@ -208,22 +241,23 @@ class ProlificProvider:
                 self._paused[key] = found
                 if key in self._visits:
                     self._visits[key].forget()
-            ours = bool(notes.get("paused")) or self._freed(key) > int(notes.get("freed") or 0)
-            return StudyState.PAUSED, not ours
+            return StudyState.PAUSED, not notes.get("paused") and not self._freed(key, found)
         if notes.get("paused"):
             return StudyState.PAUSED, False
         if found.status in _OVER:
-            taken = [visit for visit in self._listed(key) if not _STATES[visit.status].gone]
-            stopped = len(taken) < found.places and found.status is StudyStatus.COMPLETED
+            taken = len(self._listed(key)) - self._gone(key)
+            stopped = taken < found.places and found.status is StudyStatus.COMPLETED
             return (StudyState.PAUSED, True) if stopped else (StudyState.OPEN, False)
         return StudyState.OPEN, False
 
-    def _freed(self, key: StudyKey) -> int:
-        """Visits that freed their place, if all places may have been taken once."""
-        listed, found = self._listed(key), self._look(key)
-        if found is None or len(listed) < found.places:
-            return 0
-        return sum(_STATES[visit.status].gone for visit in listed)
+    def _gone(self, key: StudyKey) -> int:
+        return sum(_STATES[visit.status].gone for visit in self._listed(key))
+
+    def _freed(self, key: StudyKey, found: Found) -> bool:
+        """Whether it may have paused itself: it was full, and places were freed since we started it last. So a person who
+        pauses it once more than that is not fought."""
+        full_once = len(self._listed(key)) >= found.places
+        return full_once and self._gone(key) > int(self._notes(key).get("freed") or 0)
 
     # -------------------------------------------------------------------------------------------- visits
 
@@ -290,7 +324,9 @@ class ProlificProvider:
                 notes.put(name, "")
                 notes.put(turn, "")
                 raise
-        if self._on_top(found.id) < int(notes.get(name) or 0) + net.minor:
+        with _shown(found.study):
+            on_top = self._on_top(found.id)
+        if on_top < int(notes.get(name) or 0) + net.minor:
             raise Unclear(
                 f"bonus {payment} of {net} to submission {found.id} was sent and is not shown yet",
                 hint="if it stays so, look at the submission on Prolific's site; it is not sent again",
@@ -350,8 +386,12 @@ class ProlificProvider:
         if id_ is None:
             return None
         if key not in self._studies:
-            self._studies[key] = self._paced(lambda: self._api.fetch_study(id_))
+            self._studies[key] = self._paced(lambda: self._fetch(id_))
         return self._studies[key]()
+
+    def _fetch(self, id_: str) -> Found:
+        with _shown(id_):
+            return self._api.fetch_study(id_)
 
     def _look_again(self, key: StudyKey) -> Found:
         self._changed(key)
@@ -371,7 +411,8 @@ class ProlificProvider:
 
         def ask() -> tuple[Submission, ...]:
             at = self._now()
-            found = tuple(self._api.list_submissions(id_))
+            with _shown(id_):
+                found = tuple(self._api.list_submissions(id_))
             self._asked[key] = at
             return found
 

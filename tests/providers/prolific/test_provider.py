@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 
 import pytest
@@ -219,6 +220,43 @@ def test_a_full_study_is_open_for_more_places(lab: Lab, provider: ProlificProvid
     assert (study.state, study.by_hand) == (StudyState.OPEN, False)
     assert provider.raise_places(KEY, 2).places == 2
     lab.came(BOB)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_a_copy_that_lags_behind_says_is_no_refusal(seed: int) -> None:
+    """A study that was published and is said not to be must stay in the exposure: only a definite no may take it out."""
+    lab = Lab()
+    lab.faults.random.seed(seed)
+    lab.faults.set({"stale": 1.0, "stale_s": 30, "5xx_after": 0.2})
+    for _ in range(40):
+        with suppress(Busy):
+            lab.open_study(lab.open())
+        lab.fake.advance(3)
+    assert len(set(lab.published())) == 1
+
+
+@pytest.mark.parametrize("freed_by", ["rejection", "return", "time"])
+def test_a_full_study_that_pauses_because_a_place_is_free_again_is_nobodys_wish(freed_by: str) -> None:
+    lab = Lab(full_when_taken=True)
+    provider = lab.open()
+    lab.open_study(provider, places=1)
+    if freed_by == "time":
+        lab.fake.start(lab.fake.reserve(lab.study(), ANN).id)
+        lab.fake.advance(24 * 3600)
+    else:
+        visit, submission = lab.came(ANN)
+        if freed_by == "return":
+            lab.fake.give_back(submission)
+        else:
+            provider.reject(KEY, visit, ANN, "no answer was accepted", submission)
+    study = provider.fetch_study(KEY)
+    assert study is not None
+    assert (study.state, study.by_hand) == (StudyState.PAUSED, False)
+    assert provider.set_state(KEY, StudyState.OPEN).state is StudyState.OPEN
+    lab.fake.by_hand(lab.study(), "PAUSE")
+    study = lab.open().fetch_study(KEY)
+    assert study is not None
+    assert study.by_hand  # this time nobody has left: it is somebody's wish
 
 
 def test_a_study_that_somebody_paused_on_the_site_is_said_to_be(lab: Lab, provider: ProlificProvider) -> None:

@@ -1,0 +1,147 @@
+"""The promises about money and people, as checks of a world. Each is called after every tick and at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from crowdstack.fakes.prolific.states import SubmissionStatus
+from crowdstack.model import WorkerId, visit_of
+from tests.contracts.store import TASK
+from tests.crowds.world import World, hold
+
+Check = Callable[[World], None]
+_P = SubmissionStatus
+
+
+def ended(world: World) -> bool:
+    """The world is at rest and everything was heard of."""
+    return world.over and hasattr(world, "by_itself")
+
+
+def i1_the_exposure_never_passes_the_budget(world: World) -> None:
+    if world.desired.budget is not None and world.abandoned_at is None and not world.decided_by_hand:
+        exposure = world.store.exposure(TASK, "USD")
+        hold(exposure <= world.desired.budget, "I1", f"{exposure} of {world.desired.budget}")
+
+
+def i2_what_is_spent_was_always_allowed_for(world: World) -> None:
+    allowed = world.store.exposure(TASK, "USD") if world.abandoned_at is None else world.left_at
+    hold(world.spent() <= allowed, "I2", f"{world.spent()} of {allowed}")
+
+
+def i3_at_rest_ledger_and_wallet_agree(world: World) -> None:
+    if not ended(world) or world.store.open_intents(world.run.id):
+        return
+    ours = Counter(ledger(world))
+    theirs = Counter(
+        (visit_of(world.study, _worker(world, line.submission), line.submission), line.purpose, line.total)
+        for line in world.fake.wallet_lines()
+    )
+    hold(ours == theirs, "I3", f"only ours {ours - theirs}, only theirs {theirs - ours}")
+    hold(world.store.paid(TASK, "USD") == world.spent(), "I3", world.spent())
+
+
+def ledger(world: World) -> list[tuple[str, str, int]]:
+    """(visit, kind of purpose, minor units) of each line."""
+    with world.store._database.reading() as db:
+        found = db.execute_sql("SELECT visit, purpose, minor FROM payment ORDER BY id").fetchall()
+    return [(visit, purpose.partition(":")[0], minor) for visit, purpose, minor in found]
+
+
+def _worker(world: World, submission: str) -> WorkerId:
+    return WorkerId(world.fake.world.submissions[submission].participant)
+
+
+def i4_nobody_is_paid_twice_for_one_thing(world: World) -> None:
+    paid = Counter(
+        (line.submission, line.purpose, line.amount if line.purpose == "bonus" else 0)
+        for line in world.fake.wallet_lines()
+    )
+    hold(all(times == 1 for times in paid.values()), "I4", paid)
+
+
+def i5_one_study_is_published(world: World) -> None:
+    hold(len(world.published()) <= 1, "I5", [study.id for study in world.published()])
+
+
+def i6_an_unclear_payment_is_not_sent_again(world: World) -> None:
+    sent = Counter(world.pays)
+    hold(all(times == 1 for times in sent.values()), "I6", sent)
+
+
+def i7_places_are_totals_that_never_fall(world: World) -> None:
+    for study in world.published():
+        listed = [effect.amount or 0 for effect in world.fake.effects() if effect.verb == "places" and effect.subject == study.id]  # fmt: skip
+        hold(listed == sorted(listed), "I7", listed)
+        hold(study.places <= world.store.places(world.study), "I7", study.places)
+
+
+def i8_nobody_is_paid_for_made_up_ids(world: World) -> None:
+    refuted = {visit_of(world.study, WorkerId(worker), session) for worker, session in world.forged}
+    for intent in world.store.journal(world.run.id):
+        if intent.kind in ("approve", "bonus") and intent.state.value == "done":
+            found = world.fake.world.submissions.get(intent.body["submission"])
+            hold(found is not None and found.participant == intent.body["worker"], "I8", intent)
+            hold(intent.body["visit"] not in refuted, "I8", intent)
+
+
+def i9_places_stay_within_target_and_surplus(world: World) -> None:
+    hold(max((study.places for study in world.published()), default=0) <= world.most_places, "I9", world.most_places)
+    hold(world.store.places(world.study) <= world.most_places, "I9", world.store.places(world.study))
+
+
+def i10_nobody_pays_more_than_the_preview_said(world: World) -> None:
+    rewards = sum(line.total for line in world.fake.wallet_lines() if line.purpose != "bonus")
+    hold(rewards <= world.cap.minor, "I10", f"{rewards} of {world.cap}")
+
+
+def i12_nobody_is_forgotten(world: World) -> None:
+    if not ended(world):
+        return
+    owed = {visit.submission for visit in world.store.ended_visits(world.run.id, 1000, handed_in=True)}
+    shown = {visit.submission for visit in world.store.without_answers(world.run.id, 1000)}
+    paid = {visit for visit, purpose, _ in ledger(world) if purpose == "reward"}
+    answers: dict[str, list[str]] = {}
+    for row in world.store.submissions(TASK):
+        answers.setdefault(row.visit, []).append(row.status.value)
+    journal = {intent.key for intent in world.store.journal(world.run.id)}
+    for found in world.fake.world.submissions.values():
+        visit = visit_of(world.study, WorkerId(found.participant), found.id)
+        given = answers.get(visit, [])
+        match found.status:
+            case _P.APPROVED:
+                hold(visit in paid, "I12", f"{found} was paid and is not in the ledger")
+            case _P.AWAITING_REVIEW:
+                hold(found.id in owed | shown, "I12", f"{found} is not shown")
+                hold(not (given and world.by_itself), "I12", f"{found} handed in {given}, and the run ended")
+            case _P.REJECTED:
+                by_us = f"reject:{visit}" in journal
+                hold(by_us or found.id in world.decided_by_hand, "I12", f"{found} was rejected by nobody")
+            case _:
+                hold(set(given) <= {"void", "rejected", "excluded"}, "I12", f"{found} has {given}")
+
+
+def i13_a_run_that_ends_by_itself_has_what_it_was_for(world: World) -> None:
+    if not ended(world):
+        return
+    counts = world.store.unit_counts(world.run.id)
+    hold(counts == world.store.recount(world.run.id), "I13", counts)
+    if world.by_itself:
+        hold(world.was_met, "I13", counts)
+
+
+PROMISES: tuple[Check, ...] = (
+    i1_the_exposure_never_passes_the_budget,
+    i2_what_is_spent_was_always_allowed_for,
+    i3_at_rest_ledger_and_wallet_agree,
+    i4_nobody_is_paid_twice_for_one_thing,
+    i5_one_study_is_published,
+    i6_an_unclear_payment_is_not_sent_again,
+    i7_places_are_totals_that_never_fall,
+    i8_nobody_is_paid_for_made_up_ids,
+    i9_places_stay_within_target_and_surplus,
+    i10_nobody_pays_more_than_the_preview_said,
+    i12_nobody_is_forgotten,
+    i13_a_run_that_ends_by_itself_has_what_it_was_for,
+)
