@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from crowdstack import tokens
 from crowdstack.errors import Refused
@@ -33,26 +33,45 @@ def open_provider(
     wallet: Callable[[], Money | None],
     page: Callable[[StudyKey], str],
 ) -> OpenProvider:
-    """The adapter that `settings` (Desired.provider) names. CredentialsMissing, Refused: what its account says."""
+    """The adapter that `settings` (Desired.provider) names. What its account says (CredentialsMissing, Busy, Refused) its first
+    verb says: whoever only looks at our own state needs neither account nor network."""
     kind = settings["type"]
     if kind == "mock":
         return MockProvider(folder.mock_books, task=task, wallet=wallet)
     if kind == "generic":
         return GenericProvider(folder.panel_books, settings, task=task)
     if kind == "prolific":
-        return _prolific(settings, task=task, store=store, page=page)
+        return cast(OpenProvider, _Late(lambda: _prolific(settings, task=task, store=store, page=page)))
     raise Refused(f"this crowdstack knows no provider {kind!r}", hint="use a newer one")
+
+
+class _Late:
+    """A provider that is opened when it is first asked for something, and again if that failed."""
+
+    def __init__(self, open_: Callable[[], OpenProvider]) -> None:
+        self._open = open_
+        self._opened: OpenProvider | None = None
+
+    def __getattr__(self, verb: str) -> Any:
+        if self._opened is None:
+            self._opened = self._open()
+        return getattr(self._opened, verb)
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
 
 def _prolific(
     settings: Mapping[str, Any], *, task: TaskName, store: Callable[[], Store], page: Callable[[StudyKey], str]
 ) -> OpenProvider:
-    from crowdstack.providers.credentials import Safe
+    from crowdstack.providers.credentials import DEFAULT, Safe
     from crowdstack.providers.prolific.account import Account
     from crowdstack.providers.prolific.provider import ProlificProvider
     from crowdstack.providers.prolific.transport import Transport
 
-    found = Safe().find("prolific", settings.get("account"))
+    account = settings.get("account")
+    found = Safe().find("prolific", None if account == DEFAULT else account)
     account = Account(Transport(found.token, origin=found.origin))
     workspace = _workspace(account, settings.get("workspace") or found.workspace)
     return ProlificProvider(

@@ -16,7 +16,19 @@ from typing import Any
 from crowdstack.errors import StateMismatch
 from crowdstack.folder import Folder, open_private, private_folder, write_private
 from crowdstack.lock import held as held_lock
-from crowdstack.model import EndedVisit, Item, Money, Run, RunId, RunState, TaskName, UnitCounts, VisitCounts, WorkerId
+from crowdstack.model import (
+    EndedVisit,
+    Item,
+    Money,
+    Run,
+    RunId,
+    RunState,
+    TaskName,
+    UnitCounts,
+    VisitCounts,
+    WorkerId,
+    gross_of,
+)
 from crowdstack.plan.cost import Cost, check_budget, cost
 from crowdstack.plan.decide import Observed, RestState, target_met
 from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
@@ -327,7 +339,7 @@ class Deployment:
             links=links,
             spend=self._store.paid(run.task, currency),
             exposure=self._store.exposure(run.task, currency),
-            cap=cost(desired, self._observe(desired, stands)).cap,
+            cap=cost(desired, self._remembered(desired, stands)).cap,
             budget=desired.budget,
             quarantined=self._store.quarantined(run.id),
             workers=visits.active,
@@ -342,6 +354,21 @@ class Deployment:
             return wanted, Edits()
         spec, edits = held(wanted.spec, run.settings["spec"])
         return (read(spec) if edits.next_run else wanted), edits
+
+    def _remembered(self, desired: Desired, stands: Rehearsal) -> Observed:
+        """How the run stands by the store alone: `status` costs no request and needs no provider that answers."""
+        told = desired.provider
+        table = gross_of(desired.reward, fee_bp=told.get("fee_bp", 0), vat_bp=told.get("vat_bp", 0))
+        return Observed(
+            wanted=RunState.LIVE,
+            units=stands.units,
+            visits=stands.visits,
+            offers=stands.offers,
+            study=None,
+            places=self._store.places(desired.study),
+            gross=self._store.gross(desired.study) or table,
+            exposure=self._store.exposure(desired.task, desired.reward.currency),
+        )
 
     def _observe(self, desired: Desired, stands: Rehearsal, ended: tuple[EndedVisit, ...] = ()) -> Observed:
         gross = self._provider.gross(desired.reward)

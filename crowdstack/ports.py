@@ -500,6 +500,9 @@ class Store(Protocol):
     def places(self, study: StudyKey) -> int:
         """The greatest total of places in any intent of the study that was not refused; 0 without one."""
 
+    def gross(self, study: StudyKey) -> Money | None:
+        """What one place of the study costs, as it was last asked for; None if none ever was."""
+
     def record_intents(
         self, run: RunId, drafts: Sequence[IntentDraft], *, budget: Money | None, now: datetime
     ) -> list[Intent]:

@@ -151,12 +151,19 @@ def child_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
-def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path, hold: Sequence[int] = ()) -> ProcessId:
+def spawn_detached(
+    arguments: Sequence[str],
+    *,
+    log: Path,
+    folder: Path,
+    hold: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
+) -> ProcessId:
     """Start `python -m ...` in a session of its own, output appended to `log` (0600); it outlives this process.
 
     `arguments` are what follows the interpreter. The child is reaped by init; nobody waits for it here, so a caller
     in the same process must not take a zombie for alive (`identify` does not). `hold` are descriptors that stay open
-    in the child for as long as it lives: a kernel lock taken on one is freed by its death, however it comes.
+    in the child for as long as it lives: a kernel lock taken on one is freed by its death, however it comes. `environment`: what this child may see besides what all may.
     """
     fd = open_private(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
@@ -166,7 +173,7 @@ def spawn_detached(arguments: Sequence[str], *, log: Path, folder: Path, hold: S
             stdout=fd,
             stderr=fd,
             cwd=folder,
-            env=child_environment(),
+            env={**child_environment(), **(environment or {})},
             start_new_session=True,
             pass_fds=hold,
         )

@@ -44,6 +44,7 @@ from crowdstack.model import Money, Run, RunId, RunState, StudyKey, TaskName, Wo
 from crowdstack.plan.actions import PayBonus
 from crowdstack.plan.forecast import Line
 from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
+from crowdstack.providers.credentials import of_operator
 from crowdstack.providers.generic import GenericProvider
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
@@ -315,7 +316,9 @@ class Project:
         private_folder(folder.root)
         arguments = ["-m", "crowdstack", "reconcile", "--state", str(self.folder.root), "--run", run.id]
         for _ in range(STARTS):
-            child = process.spawn_detached(arguments, log=folder.loop_log, folder=folder.root)
+            child = process.spawn_detached(
+                arguments, log=folder.loop_log, folder=folder.root, environment=of_operator()
+            )
             for _ in process.polls(START_S):
                 process.reap()
                 if _runs(folder.loop_process) or self.store.run(run.id).closed_at is not None:
@@ -391,8 +394,12 @@ class Project:
         )
 
     def links(self) -> Mapping[WorkerId, str]:
-        """For people; none unless the crowd is human and the stack is up."""
+        """For people; none unless the crowd is human, or sent by a panel that is given one link, and the stack is up."""
         run, server = self.run, self.server()
+        told = run.settings["desired"]["provider"] if run else {}
+        if run and run.closed_at is None and server and told["type"] == "generic":
+            page = page_for_all(server.origin, server.keys["link"], run, told["type"])
+            return {WorkerId("everybody"): str(told["link"]).replace("{page}", page)}
         crowd = (
             open_crowd(self.folder, run, origin=server.origin, link_key=server.keys["link"]) if run and server else None
         )

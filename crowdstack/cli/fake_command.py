@@ -67,6 +67,9 @@ def fake() -> None:
     multiple=True,
     help="How the account behaves, like pay_lag_s=0 or freed_is_active=true; may be given for each.",
 )
+@click.option(
+    "--speed", type=click.FloatRange(0.01, 10_000), default=1.0, show_default=True, help="Its seconds in a real one."
+)
 @click.option("--token", default="fake-token", show_default=True, help="The researcher's.")
 @click.option(
     "--control-token",
@@ -82,6 +85,7 @@ def prolific(
     fees: str,
     faults: Sequence[str],
     sets: Sequence[str],
+    speed: float,
     token: str,
     control_token: str,
 ) -> None:
@@ -96,6 +100,7 @@ def prolific(
 
     from crowdstack.fakes.prolific import FEES_BP, FakeProlific, Faults, Service
     from crowdstack.fakes.prolific.account import CURRENCIES
+    from crowdstack.fakes.prolific.clock import running
     from crowdstack.fakes.prolific.shelf import Shelf
     from crowdstack.model import Money
 
@@ -117,7 +122,12 @@ def prolific(
         now=time.time(),
     )
     shelf = Shelf(file, played) if file else None
-    service = Service(played, control_token=control_token, clock=time.time, keep=shelf.keep if shelf else lambda: None)
+    service = Service(
+        played,
+        control_token=control_token,
+        clock=running(played.now - played.world.meta.offset, speed=speed),
+        keep=shelf.keep if shelf else lambda: None,
+    )
     try:
         asyncio.run(_serve(service, port, played.world.meta.token))
     except OSError as fault:

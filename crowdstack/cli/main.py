@@ -30,6 +30,7 @@ HOMES = {
     "schema": "spec_commands",
     "explain": "spec_commands",
     "preview": "run_commands",
+    "simulate": "simulate_command",
     "up": "run_commands",
     "refresh": "run_commands",
     "status": "run_commands",

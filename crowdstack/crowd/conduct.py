@@ -28,10 +28,12 @@ class Act:
     wrong: Mapping[str, Any] | None = None  # answers that do not fit the schema, sent before the right ones
     twice: bool = False  # sends its answers once more after they were accepted
     pause_s: float = 0.0
+    item: str = ""  # whose recorded answers these are
 
 
 class Conduct(Protocol):
-    """One worker's mind. Pure: the same unit, given up as often before, gives the same act in every process."""
+    """One worker's mind. The same unit, given up as often before, gives the same act in every process; what others have given
+    meanwhile may count too (replay.Stand), so it is asked again after the pause."""
 
     @property
     def worker(self) -> WorkerId: ...

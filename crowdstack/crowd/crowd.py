@@ -16,12 +16,14 @@ from crowdstack import process
 from crowdstack.crowd.bots import bots
 from crowdstack.crowd.conduct import Conduct
 from crowdstack.crowd.journal import Journal
-from crowdstack.crowd.replay import recorded_workers
+from crowdstack.crowd.panel import open_panel
+from crowdstack.crowd.participant import Participant
+from crowdstack.crowd.replay import recorded_workers, stands
 from crowdstack.crowd.site import Site
 from crowdstack.crowd.worker import Worker
 from crowdstack.errors import LockHeld, NotFound
 from crowdstack.folder import open_private, write_private
-from crowdstack.wire.configs import CrowdConfig
+from crowdstack.wire.configs import CrowdConfig, PanelConfig
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +36,13 @@ async def play(folder: Path) -> Counter[str]:
     """
     with _alone(folder):
         config = _config(folder)
-        people: Sequence[Conduct] = recorded_workers(config) if config.kind == "replay" else bots(config)
         journal = Journal(folder / "journal.jsonl")
+        people = _people(config, journal)
         site = Site(config, connections=config.workers)
         log.info("%d workers (%s), %d answers accepted before", len(people), config.kind, journal.accepted)
         try:
+            if config.panel is not None:
+                return await _sent_by(config.panel, config, people, site, journal)
             workers = [Worker(one, seed=config.seed, site=site, journal=journal) for one in people]
             return await _all_of(workers, at_a_time=config.workers)
         finally:
@@ -47,7 +51,29 @@ async def play(folder: Path) -> Counter[str]:
             log.info("%d answers accepted in all", journal.accepted)
 
 
-async def _all_of(workers: Sequence[Worker], *, at_a_time: int) -> Counter[str]:
+def _people(config: CrowdConfig, journal: Journal) -> Sequence[Conduct]:
+    if config.kind == "bots":
+        return bots(config)
+    # A panel's people get any unit: nobody comes for the very items that one worker of the recording answered.
+    return recorded_workers(config) if config.panel is None else stands(config, journal.given)
+
+
+async def _sent_by(
+    source: PanelConfig, config: CrowdConfig, people: Sequence[Conduct], site: Site, journal: Journal
+) -> Counter[str]:
+    """Everybody looks at the panel at the same time; `workers` have a page open at a time."""
+    panel, room = open_panel(source, journal, connections=config.workers), asyncio.Semaphore(config.workers)
+    try:
+        comers = [
+            Participant(one, source, seed=config.seed, site=site, journal=journal, panel=panel, room=room)
+            for one in people
+        ]
+        return await _all_of(comers, at_a_time=len(comers))
+    finally:
+        panel.close()
+
+
+async def _all_of(workers: Sequence[Worker | Participant], *, at_a_time: int) -> Counter[str]:
     """Every worker's ending. The first that fails stops all."""
     waiting = deque(workers)
     endings: Counter[str] = Counter()

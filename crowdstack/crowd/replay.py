@@ -1,9 +1,14 @@
-"""Replay: every worker of a recording (CSV of item, worker, answer columns) comes as itself and answers as recorded."""
+"""Replay: the workers of a recording (CSV of item, worker, answer columns) come again and answer as recorded.
+
+Each as itself where units are offered as they were recorded; where anybody gets any unit (a panel), the recorded answers
+to an item are given by whoever gets it.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -52,6 +57,66 @@ def recorded_workers(config: CrowdConfig) -> list[Recorded]:
             seed=config.seed,
         )
         for worker, answers in sorted(recording.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    ]
+
+
+class Pool:
+    """Recorded answers by item, each to be given once. `given` says which are out: those that came to nothing are given again."""
+
+    def __init__(self, recording: Recording, given: Callable[[str], Iterable[Mapping[str, Any]]]) -> None:
+        self._answers: dict[str, list[Answers]] = {}
+        for answers in recording.values():
+            for item, answer in answers.items():
+                self._answers.setdefault(item, []).append(answer)
+        self._given = given
+
+    def next(self, item: str) -> Answers | None:
+        """One that is not out; None when all are."""
+        out = Counter(tuple(sorted(answers.items())) for answers in self._given(item))
+        for answers in self._answers.get(item, ()):
+            key = tuple(sorted(answers.items()))
+            if not out[key]:
+                return answers
+            out[key] -= 1
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """Somebody who gives the recorded answers of others."""
+
+    worker: WorkerId
+    pool: Pool = field(repr=False)
+    data_id: str
+    time_per_unit_s: float
+    seed: int
+
+    def act(self, data: Mapping[str, Any], given_up: int) -> Act:
+        item = str(data.get(self.data_id))
+        pause_s = thinking_s(self.time_per_unit_s, Random(f"{self.seed}/{self.worker}/{item}"))
+        answers = self.pool.next(item)
+        if answers is None:
+            return Act(way=Way.RETURN, pause_s=pause_s)
+        return Act(way=Way.ANSWER, answers=answers, pause_s=pause_s, item=item)
+
+    def left(self, accepted: int) -> None:
+        return None
+
+
+def stands(config: CrowdConfig, given: Callable[[str], Iterable[Mapping[str, Any]]]) -> list[Stand]:
+    """The recording's workers, who give each other's answers."""
+    assert config.recording is not None
+    recording = read(Path(config.recording), item_column=config.item_column, worker_column=config.worker_column)
+    pool = Pool(recording, given)
+    return [
+        Stand(
+            worker=worker,
+            pool=pool,
+            data_id=config.data_id,
+            time_per_unit_s=config.time_per_unit_s,
+            seed=config.seed,
+        )
+        for worker in sorted(recording)
     ]
 
 

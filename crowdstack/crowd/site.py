@@ -1,4 +1,4 @@
-"""The way to one task server: links, pages and sockets, as a browser goes it. Whoever cannot get through is told `Away`."""
+"""The way to a task server: links, pages and sockets, as a browser goes it. Whoever cannot get through is told `Away`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.iostream import StreamClosedError
@@ -50,6 +53,20 @@ class Forbidden(Exception):
     """The server does not let this worker in with what it showed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A page as the browser has it in its address bar."""
+
+    url: str
+    origin: str
+    params: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        parts = urlsplit(url)
+        return cls(url, f"{parts.scheme}://{parts.netloc}", dict(parse_qsl(parts.query, keep_blank_values=True)))
+
+
 class Site:
     def __init__(self, config: CrowdConfig, *, connections: int) -> None:
         self._config = config
@@ -58,9 +75,10 @@ class Site:
         self._answers = True
         self._door = asyncio.Semaphore(_KNOCKING)
 
-    def link_token(self, worker: WorkerId) -> str:
+    def signed(self, worker: WorkerId) -> Address:
+        """The mock provider's link for this worker."""
         now = int(time.time())
-        return self._signer.sign(
+        token = self._signer.sign(
             tokens.link_claims(
                 run=self._config.run,
                 study=self._config.study,
@@ -71,37 +89,37 @@ class Site:
                 expires=now + _LINK_LIVES_S,
             )
         )
+        return Address.of(tokens.link_url(self._config.origin, token))
 
-    async def enter(self, token: str, session: str | None) -> tuple[Line, ToWorker]:
-        """Load the page that the link shows, open its socket, say hello; the open line and what was answered."""
+    async def enter(self, address: Address, session: str | None) -> tuple[Line, ToWorker]:
+        """Load the page, open its socket, say hello; the open line and what was answered."""
         async with self._door:
-            line = await self._dial(token, session)
+            line = await self._dial(address, session)
             try:
                 return line, await line.hello()
             except BaseException:
                 await line.close()
                 raise
 
-    async def _dial(self, token: str, session: str | None) -> Line:
+    async def _dial(self, address: Address, session: str | None) -> Line:
         try:
-            page = await self._http.fetch(tokens.link_url(self._config.origin, token), raise_error=False)
+            page = await self._http.fetch(address.url, raise_error=False)
             if page.code == 403:
                 raise Forbidden("the server refuses the link")
             if page.code != 200:
                 raise Away(f"the page answers {page.code}")
-            socket = await self._socket()
+            socket = await self._socket(address.origin)
         except _UNREACHABLE as fault:
             self._note_answering(False)
             raise Away(str(fault)) from fault
         self._note_answering(True)
         found = _BUNDLE.search(page.body.decode())
         bundle = found[1] if found else ""
-        params = None if session else {"t": token}
+        params = None if session else address.params
         return Line(socket, Hello(protocol=PROTOCOL, bundle=bundle, session=session, params=params))
 
-    async def _socket(self) -> WebSocketClientConnection:
-        address = self._config.origin.replace("http", "ws", 1) + "/v1/work"
-        request = HTTPRequest(address, headers={"Origin": self._config.origin})
+    async def _socket(self, origin: str) -> WebSocketClientConnection:
+        request = HTTPRequest(origin.replace("http", "ws", 1) + "/v1/work", headers={"Origin": origin})
         opening = asyncio.ensure_future(websocket_connect(request, ping_interval=_PING_S))
         try:
             return await asyncio.shield(opening)

@@ -80,7 +80,7 @@ def claims_of(spec: Spec) -> Claims | None:
     if provider.type == "prolific":
         return Claims(worker="PROLIFIC_PID", submission="SESSION_ID")
     if provider.type == "generic":
-        return Claims(worker=provider.worker_parameter, submission=provider.visit_parameter)
+        return Claims(worker=provider.worker_parameter, submission=provider.visit_parameter, listed=False)
     return None
 
 

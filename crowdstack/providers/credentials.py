@@ -26,7 +26,14 @@ ORIGINS = {"prolific": PROLIFIC}
 DEFAULT = "default"
 ENVIRONMENT, KEYRING, FILE = "environment", "keyring", "file"
 _SERVICE = "crowdstack"
+_PLACES = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")  # index and keyring
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def of_operator(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a process of ours needs of the environment to find the same credentials: for the reconciler, and for no other."""
+    named = [f"CROWDSTACK_{provider.upper()}_{part}" for provider in ORIGINS for part in ("TOKEN", "URL")]
+    return {name: environment[name] for name in (*named, *_PLACES) if name in environment}
 
 
 class Keyring(Protocol):

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, TypeVar
 
@@ -38,7 +39,10 @@ _NOTE_S = 1.0
 _REVIVE_S = (2.0, 60.0)  # pause between two attempts to bring the server back: first, longest
 _BACKUP_S = 600.0  # between two copies of the store
 _FAULT_S = (0.1, 5.0)  # pause after a fault: first, longest
+_BUSY_S = (0.5, 15.0)  # until a provider (or store) that was busy is asked again: first, longest
+_HEARING_S = 5.0  # spent at most on news from the server before the next round
 _CHUNK = 500  # units offered at once
+_UNDERWAY = timedelta(seconds=2)  # longer than an event takes from the server's disk to us
 _SPEND_S = 15.0  # left of the lease when more is spent: longer than a request to a provider may take
 
 
@@ -70,6 +74,14 @@ async def reconcile(
             await loop.live()
         finally:
             await loop.drop_line()
+
+
+class _Busy(Exception):
+    """Provider or store cannot be used now; the line to the server is as good as before."""
+
+    def __init__(self, fault: Busy) -> None:
+        super().__init__(str(fault))
+        self.retry_s = fault.retry_s or 0.0
 
 
 class _Backoff:
@@ -107,29 +119,42 @@ class _Loop:
         self._told: tuple[StudyKey, int, StudyState] | None = None  # places, as last told over this line
         self._blocked: tuple[WorkerId, ...] | None = None  # workers, as last told over this line
         self._draining: bool | None = None  # `now` of the last `drain` over this line
-        self._caught_up = False  # the server had nothing more to tell when it was last listened to
+        self._heard_until = datetime.min.replace(tzinfo=timezone.utc)  # the server was silent, so all before is stored
         self._refused: dict[str, tuple[str, float]] = {}  # key -> why, until when it is left alone
         self._settings: Any = None
         self._noted: tuple[Rest | None, float] = (None, float("-inf"))
         self._revived = _Backoff(*_REVIVE_S)
         self._revive_at = float("-inf")
         self._backup_at = float("-inf")
+        self._took_s = 0.0  # the last round
 
     async def live(self) -> None:
-        fault_pause = _Backoff(*_FAULT_S)
+        fault_pause, busy_pause = _Backoff(*_FAULT_S), _Backoff(*_BUSY_S)
+        quiet_until = float("-inf")
         wait_s = _AT_ONCE_S
         while True:
             try:
                 if self._control is None and not await self._aside(self._store.drained, self._run):
                     await self._connect()
                 heard = await self._listen(wait_s)
-                done, acted = await self._round()
+                if (begun := self._clock.monotonic()) < quiet_until:
+                    wait_s = _ROUND_S
+                    continue
+                try:
+                    done, acted = await self._round()
+                finally:
+                    self._took_s = self._clock.monotonic() - begun
+                busy_pause.reset()
                 if done:
                     return
                 wait_s = _AT_ONCE_S if acted else _ROUND_S if heard else min(max(wait_s, _ROUND_S) * 1.5, _IDLE_S)
                 fault_pause.reset()
             except (LockHeld, StoreMoved):
                 raise
+            except _Busy as fault:
+                self._log.warning("%s", fault)
+                quiet_until = self._clock.monotonic() + max(busy_pause.next_s(), fault.retry_s)
+                wait_s = _ROUND_S
             except Exception as fault:  # the edge: whatever it was, begin anew with what the store says
                 await self.drop_line()
                 if isinstance(fault, CrowdstackError):
@@ -185,22 +210,24 @@ class _Loop:
         self._revive_at = self._clock.monotonic() + self._revived.next_s()
 
     async def drop_line(self) -> None:
-        control, self._control, self._caught_up = self._control, None, False
+        control, self._control = self._control, None
         if control is not None:
             await control.close()
 
     async def _listen(self, wait_s: float) -> bool:
-        """Store what the server tells, then acknowledge it: until `wait_s` passed in silence, or a round's time in news."""
+        """Store what the server tells, then acknowledge it: until `wait_s` passed in silence, or a round's time in news. While
+        rounds are slow, because the provider is, as long as the last one: answers are not held up by it."""
         if self._control is None:
             await self._clock.sleep(max(wait_s, _ROUND_S))
             return False
         end: float | None = None
         while (now := self._clock.monotonic()) < (end or now + 1):
+            asked = self._clock.now()
             batch = await self._control.next_batch(wait_s if end is None else max(_AT_ONCE_S, end - now))
-            self._caught_up = batch is None
             if batch is None:
+                self._heard_until = asked - _UNDERWAY
                 break
-            end = end or now + _ROUND_S
+            end = end or now + min(max(self._took_s, _ROUND_S), _HEARING_S)
             await self._aside(self._store.keep, self._run, batch)
             await self._control.ack(batch.cursor.seq)
         return end is not None
@@ -209,7 +236,7 @@ class _Loop:
 
     async def _round(self) -> tuple[bool, bool]:
         """Observe, decide, act once. (the run is gone, something was done)"""
-        run, desired, observed = await self._aside(self._look, self._clock.monotonic())
+        run, desired, observed = await self._asked(self._look, self._clock.monotonic())
         decision = decide(desired, observed)
         if not self._may_spend():
             decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, Spending)))
@@ -220,7 +247,7 @@ class _Loop:
         if TearDown() in decision.actions:
             await self._end()
             return True, True
-        refused = await self._aside(
+        refused = await self._asked(
             partial(
                 record_and_send,
                 run.id,
@@ -257,7 +284,7 @@ class _Loop:
             self._settings, self._refused = run.settings, {}
         desired = _desired(run)
         self._refused = {key: (why, until) for key, (why, until) in self._refused.items() if until > now}
-        hear(run, desired, store=self._store, provider=self._provider, now=self._clock.now())
+        listed_at = hear(run, desired, store=self._store, provider=self._provider, now=self._clock.now())
         observed = observe(
             run,
             desired,
@@ -265,7 +292,7 @@ class _Loop:
             provider=self._provider,
             connected=self._control is not None,
             refused={key: why for key, (why, _) in self._refused.items()},
-            caught_up=self._caught_up or self._store.drained(self._run),
+            all_heard=listed_at is None or listed_at <= self._heard_until or self._store.drained(run.id),
         )
         if observed.offers[0] == observed.offers[1]:  # the server has confirmed them, whoever made them
             self._finish(self._open_intents(OfferUnits.kind))
@@ -403,6 +430,13 @@ class _Loop:
     def _finish(self, intents: list[int]) -> None:
         if intents:
             self._store.finish_intents([(intent, IntentState.DONE, None) for intent in intents], self._clock.now())
+
+    async def _asked(self, verb: Callable[..., T], *arguments: Any) -> T:
+        """`_aside` for what asks the provider. _Busy where it would be Busy: nothing is wrong with the line to the server."""
+        try:
+            return await self._aside(verb, *arguments)
+        except Busy as fault:
+            raise _Busy(fault) from fault
 
     async def _aside(self, verb: Callable[..., T], *arguments: Any) -> T:
         """Store, provider and stack block: one worker thread runs their verbs, one at a time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from crowdstack.model import ListedState, Run, VisitCounts
@@ -13,12 +14,14 @@ from crowdstack.ports import Provider, Store
 _SETTLED_AT_ONCE = 500
 
 
-def hear(run: Run, desired: Desired, *, store: Store, provider: Provider, now: datetime) -> None:
-    """Take over what the provider tells of who came (decisions/0009). The same again changes nothing."""
+def hear(run: Run, desired: Desired, *, store: Store, provider: Provider, now: datetime) -> datetime | None:
+    """Take over what the provider tells of who came (decisions/0009). The same again changes nothing. When it was asked; None
+    if it tells nothing."""
     study = provider.fetch_study(desired.study) if desired.managed else None
     listing = provider.fetch_visits(desired.study) if study is not None else None
     if study is not None and listing is not None:
         store.keep_listing(run.id, desired.study, listing, gross=provider.gross(study.reward), now=now)
+    return None if listing is None else listing.at
 
 
 def observe(
@@ -29,13 +32,14 @@ def observe(
     provider: Provider,
     connected: bool,
     refused: Mapping[str, str],
-    caught_up: bool = True,
+    all_heard: bool = True,
 ) -> Observed:
-    """`caught_up`: the store has all that the server has; before, nobody can be said to have answered nothing."""
+    """`all_heard`: the server has told everything that was there when the provider listed its visits. Before that nobody can say
+    who handed in without answers."""
     study = provider.fetch_study(desired.study)
     ours = store.visit_counts(run.id)
     listed = store.listed_counts(run.id)
-    visits = _as_listed(listed, ours) if desired.managed else ours
+    visits = _as_listed(listed, ours) if desired.managed else replace(ours, unverified=0)  # nobody will tell
     judged = desired.count is Count.APPROVED  # the others wait for a verdict, however many there are
     return Observed(
         wanted=run.wanted,
@@ -50,7 +54,7 @@ def observe(
         if visits.left
         else (),
         unanswered=tuple(store.without_answers(run.id, _SETTLED_AT_ONCE))
-        if desired.managed and visits.left and caught_up
+        if desired.managed and visits.left and all_heard
         else (),
         hurry=store.drain_now(run.id),
         connected=connected,

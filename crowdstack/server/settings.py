@@ -41,7 +41,10 @@ class Settings:
 
     @property
     def terms(self) -> Terms:
-        return Terms(self.config.timeout_s, self.config.units_per_visit, self.config.max_units)
+        claims = self.config.claims
+        return Terms(
+            self.config.timeout_s, self.config.units_per_visit, self.config.max_units, claims is None or claims.listed
+        )
 
     def at(self, port: int) -> Settings:
         """The same for the port that was found, when the configuration left it open (tests, in-process servers)."""

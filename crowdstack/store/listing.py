@@ -130,7 +130,8 @@ class Listings(Subject):
     def without_answers(self, run: RunId, limit: int) -> list[ListedVisit]:
         with self._database.reading() as db:
             found = db.execute_sql(
-                "SELECT id, submission, worker, listed, code, started_at, handed_in_at, return_asked "
+                "SELECT id, submission, worker, listed, code, started_at, handed_in_at, return_asked OR EXISTS "
+                "(SELECT 1 FROM intent WHERE run = visit.run AND key = 'ask_return:' || visit.id AND state = 'done') "
                 "FROM visit INDEXED BY visit_run_listed WHERE run = ? AND listed = 'awaiting' AND submissions = 0 "
                 "AND state NOT IN ('paid', 'rejected') ORDER BY handed_in_at, id LIMIT ?",
                 (run, limit),

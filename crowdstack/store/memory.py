@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import peewee
+
 from crowdstack.model import RunId
 from crowdstack.ports import Memory
 from crowdstack.store import tables
@@ -11,15 +15,15 @@ from crowdstack.store.database import Database
 
 class Memories(Subject):
     def memory(self, run: RunId) -> Memory:
-        with self._database.reading() as db:
-            self._run_row(db, run)
-        return _RunMemory(self._database, run)
+        """Of a run that is not there (yet) nothing was noted, and NotFound is what noting it meets."""
+        return _RunMemory(self._database, run, self._run_row)
 
 
 class _RunMemory:
-    def __init__(self, database: Database, run: RunId) -> None:
+    def __init__(self, database: Database, run: RunId, check: Callable[[peewee.Database, RunId], object]) -> None:
         self._database = database
         self._run = run
+        self._check = check
 
     def get(self, name: str) -> str | None:
         with self._database.reading() as db:
@@ -29,4 +33,5 @@ class _RunMemory:
 
     def put(self, name: str, value: str) -> None:
         with self._database.writing() as db:
+            self._check(db, self._run)
             tables.Memory.replace(run=self._run, name=name, value=value).execute(db)

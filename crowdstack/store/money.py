@@ -91,6 +91,15 @@ class MoneyBook(Subject):
             ).fetchone()
             return int(most)
 
+    def gross(self, study: StudyKey) -> Money | None:
+        with self._database.reading() as db:
+            found = db.execute_sql(
+                "SELECT minor, currency FROM intent WHERE study = ? AND places IS NOT NULL AND state <> ? "
+                "ORDER BY id DESC LIMIT 1",
+                (study, _REFUSED),
+            ).fetchone()
+            return None if found is None else Money(*found)
+
     def record_intents(
         self, run: RunId, drafts: Sequence[IntentDraft], *, budget: Money | None, now: datetime
     ) -> list[Intent]:

@@ -54,6 +54,7 @@ class Claims:
 
     worker: str  # a parameter's name, like "PROLIFIC_PID"
     submission: str  # like "SESSION_ID"; the same name where the provider has one id only
+    listed: bool = True  # the provider tells later who came. If not, nobody will ever know better
 
     def __post_init__(self) -> None:
         for name in (self.worker, self.submission):
@@ -156,8 +157,28 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PanelConfig:
+    """Where simulated people get their visits when no link was signed for them (crowd.panel), and how visits end there.
+
+    The rates are shares of visits; the rest works, and hands in with the code of the page.
+    """
+
+    kind: str  # "fake": of a service (crowdstack.fakes), by its control routes | "link": everybody has one link
+    url: str  # the fake's origin; the link
+    token: Secret = field(default=Secret(b""), repr=False)  # fake: its control token
+    worker: str = "worker"  # link: the parameters that hold who comes, and which visit it is
+    submission: str = "visit"
+    returns: float = 0.0  # gives its place back in the middle
+    times_out: float = 0.0  # leaves in the middle without a word
+    no_code: float = 0.0  # works, and hands in without the code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CrowdConfig:
-    """A simulated crowd: `python -m crowdstack.crowd --folder F` reads F/crowd.json, writes F/journal.jsonl."""
+    """A simulated crowd: `python -m crowdstack.crowd --folder F` reads F/crowd.json, writes F/journal.jsonl.
+
+    Its workers have signed links for `study` of `run` at `origin`, unless there is a `panel` that sends them.
+    """
 
     kind: str  # "bots" | "replay"
     run: str
@@ -176,14 +197,19 @@ class CrowdConfig:
     error_rate: float = 0.0  # share of units whose first answers do not fit the schema
     abandon_rate: float = 0.0  # share of units left without a word (half of them are returned)
     duplicate_rate: float = 0.0  # share of submits sent twice
+    panel: PanelConfig | None = None
 
     def to_bytes(self) -> bytes:
         data = asdict(self)
         data["link_key"] = b64(self.link_key)
+        if self.panel is not None:
+            data["panel"]["token"] = b64(self.panel.token)
         return json.dumps(data, sort_keys=True, indent=1).encode()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> CrowdConfig:
         data = json.loads(raw)
         data["link_key"] = Secret(unb64(data["link_key"]))
+        if data["panel"] is not None:
+            data["panel"] = PanelConfig(**{**data["panel"], "token": Secret(unb64(data["panel"]["token"]))})
         return cls(**data)

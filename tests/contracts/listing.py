@@ -368,6 +368,16 @@ class ListingContract:
         assert found == [visit for visit in panel.visits.values() if visit.worker in ("bo", "cy")]
         assert store.without_answers(run.id, 1) == found[:1]
 
+    def test_who_was_asked_to_return_is_told_as_asked_before_the_provider_shows_it(self, store: Store) -> None:
+        run, _, _, panel = crowd(store)
+        visit = panel.says("bo", AWAITING)
+        panel.tell()
+        key = IntentDraft(key=f"ask_return:{visit}", kind="ask_return", body={"visit": visit})
+        (intent,) = store.record_intents(run.id, [key], budget=None, now=SOON)
+        assert not store.without_answers(run.id, 10)[0].return_asked
+        store.finish_intents([(intent.id, IntentState.DONE, None)], SOON)
+        assert store.without_answers(run.id, 10)[0].return_asked
+
     # ------------------------------------------------------------------------------------------------ money
 
     @pytest.mark.parametrize("state", [APPROVED, ListedState.PARTIAL])
@@ -534,5 +544,9 @@ class ListingContract:
         notes.put("study", "one")
         notes.put("study", "two")
         assert store.memory(run.id).get("study") == "two"
+
+    def test_of_a_run_that_is_not_there_yet_nothing_was_noted(self, store: Store) -> None:
+        notes = store.memory(RunId("birds-9"))
+        assert notes.get("study") is None
         with pytest.raises(NotFound):
-            store.memory(RunId("birds-9"))
+            notes.put("study", "one")

@@ -809,6 +809,12 @@ class StoreContract:
 
     # ------------------------------------------------------------------------------------------------ money
 
+    def test_what_a_place_costs_is_remembered(self, store: Store) -> None:
+        run = open_run(store)
+        assert store.gross(StudyKey(run.id)) is None
+        list_places(store, run, 3)
+        assert store.gross(StudyKey(run.id)) == CENTS
+
     def test_listed_places_are_owed_until_they_are_paid(self, store: Store) -> None:
         run, inbox, units = started(store, "a", "b", "c")
         list_places(store, run, 3)

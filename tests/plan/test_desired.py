@@ -164,7 +164,7 @@ def test_the_server_is_told_how_people_say_who_they_are_and_how_they_get_back() 
     assert told.finish.answered.to("w", "s")["url"] == "https://app.prolific.com/submissions/complete?cc=DONE-1"
     assert told.finish.empty.code == "NOTHING-1"
     panel = stack(WHOLE / "generic.yaml")
-    assert panel.claims == Claims(worker="person", submission="round")
+    assert panel.claims == Claims(worker="person", submission="round", listed=False)
     assert panel.finish is not None
     assert panel.finish.answered.to("w 1", "s/1") == {
         "code": "DONE-1",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crowdstack.errors import CredentialsMissing, LockHeld, Refused, UsageError
-from crowdstack.providers.credentials import Credentials, Safe, system_keyring
+from crowdstack.providers.credentials import Credentials, Safe, of_operator, system_keyring
 from crowdstack.tokens import Secret
 
 TOKEN = "canary-Zx81-this-is-the-token"
@@ -246,3 +246,12 @@ def test_a_keyring_that_is_no_safe_place_is_not_used(monkeypatch: pytest.MonkeyP
         for cached in tmp_path.glob("__pycache__/keyring*"):
             cached.unlink()
     monkeypatch.delitem(__import__("sys").modules, "keyring", raising=False)
+
+
+def test_a_reconciler_is_given_what_finds_the_same_account_and_nothing_else() -> None:
+    ours = {
+        "CROWDSTACK_PROLIFIC_TOKEN": TOKEN,
+        "CROWDSTACK_PROLIFIC_URL": "http://127.0.0.1:1",
+        "XDG_CONFIG_HOME": "/x",
+    }
+    assert of_operator({**ours, "AWS_SECRET_ACCESS_KEY": "s3cret", "HOME": "/h"}) == ours

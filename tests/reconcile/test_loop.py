@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crowdstack.errors import LockHeld
+from crowdstack.errors import Busy, LockHeld
 from crowdstack.model import IntentState, Money, RunState, StudyState, Verdict, WorkerId
 from crowdstack.plan.desired import Count
 from crowdstack.plan.forecast import fold, forecast, journaled
@@ -308,3 +308,19 @@ def test_whatever_fails_the_loop_goes_on(stage: Any, caplog: pytest.LogCaptureFi
         here.live()
     all_is_well(here)
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 2
+
+
+def test_a_provider_that_is_busy_costs_no_line_and_answers_are_stored_meanwhile(stage: Any) -> None:
+    here = stage()
+    whole, stored = here.provider.approve, []
+
+    def approve(*arguments: Any, **more: Any) -> None:
+        stored.append(here.store.unit_counts(here.run.id).submitted)
+        if len(stored) <= 5:
+            raise Busy("too many requests", retry_s=3.0)
+        whole(*arguments, **more)
+
+    here.provider.approve = approve
+    here.live()
+    all_is_well(here)
+    assert here.server.said.count("connect") == 1

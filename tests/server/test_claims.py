@@ -87,6 +87,13 @@ def test_the_same_pair_after_it_left_is_told_how_it_ended_and_takes_no_other_pla
     assert world.studies["s"].taken == 1
 
 
+def test_where_nobody_tells_who_came_a_claim_has_no_place_beside_those_that_are_listed() -> None:
+    of = pool("ab", places=1, listed=False)
+    claimed(of, "ann")
+    refused_, _ = of.arrive("bo", "s", at(0), "s2")
+    assert refused_ == No()
+
+
 def test_the_same_submission_with_another_worker_is_another_visit() -> None:
     world = pool(["a", "b"])
     assert claimed(world, "p1").id != claimed(world, "p2").id

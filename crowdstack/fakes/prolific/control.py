@@ -28,6 +28,9 @@ def handle(fake: FakeProlific, requests: Counter[str], name: str, query: dict[st
         "GET /_fake/transitions": lambda: [[*move, count] for move, count in fake.taken().items()],
         "GET /_fake/requests": lambda: dict(requests),
         "GET /_fake/clock": lambda: {"now": fake.now},
+        "GET /_fake/submissions": lambda: [
+            _plain(found) for found in fake.submissions_of(query.get("participant", ""))
+        ],
         "GET /_fake/open-studies": lambda: [study.id for study in fake.open_studies(query.get("participant", ""))],
     }  # fmt: skip
     if name in reads:

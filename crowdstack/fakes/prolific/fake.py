@@ -83,6 +83,10 @@ class FakeProlific:
         """What this participant could take a place in now."""
         return people.open_to(self.world, self.world.person(participant))
 
+    def submissions_of(self, participant: str) -> list[Submission]:
+        """All places this participant ever took, in this order."""
+        return [found for found in self.world.submissions.values() if found.participant == participant]
+
     def reserve(self, study: str, participant: str) -> Submission:
         with self.world.acting("person"):
             return people.reserve(self.world, self.world.study(study), self.world.person(participant))

@@ -7,7 +7,8 @@ import hmac
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -75,6 +76,12 @@ class Service:
         with self._lock:
             self._tick()
             self._kept()
+
+    @contextmanager
+    def paused(self) -> Iterator[FakeProlific]:
+        """The account, while no request is answered: for a judge in another thread."""
+        with self._lock:
+            yield self.fake
 
     def deliveries(self) -> list[Delivery]:
         with self._lock:

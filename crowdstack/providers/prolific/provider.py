@@ -91,6 +91,7 @@ class ProlificProvider:
         self._studies: dict[StudyKey, Paced[Found]] = {}
         self._visits: dict[StudyKey, Paced[tuple[Submission, ...]]] = {}
         self._asked: dict[StudyKey, datetime] = {}  # when the visits were last asked for
+        self._paused: dict[StudyKey, Found] = {}  # as it was when it was first found paused
         self._quotes: dict[Money, Money] = {}
 
     def close(self) -> None:
@@ -236,6 +237,10 @@ class ProlificProvider:
         if notes.get("closed"):
             return StudyState.CLOSED, False
         if found.status is StudyStatus.PAUSED:
+            if self._paused.get(key) is not found:  # since the visits were listed, perhaps, and that is why
+                self._paused[key] = found
+                if key in self._visits:
+                    self._visits[key].forget()
             return StudyState.PAUSED, not notes.get("paused") and not self._freed(key, found)
         if notes.get("paused"):
             return StudyState.PAUSED, False

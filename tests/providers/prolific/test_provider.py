@@ -267,6 +267,22 @@ def test_a_study_that_somebody_paused_on_the_site_is_said_to_be(lab: Lab, provid
     assert (study.state, study.by_hand) == (StudyState.PAUSED, True)
 
 
+def test_a_full_study_that_a_returned_place_paused_is_ours_to_start_and_paused_by_hand_after_that_it_is_not(
+    lab: Lab, provider: ProlificProvider
+) -> None:
+    lab.open_study(provider, places=1)
+    _, submission = lab.came(ANN)
+    lab.fake.give_back(submission)
+    study = provider.fetch_study(KEY)
+    assert study is not None
+    assert (study.state, study.by_hand) == (StudyState.PAUSED, False)
+    assert provider.set_state(KEY, StudyState.OPEN).state is StudyState.OPEN
+    lab.fake.by_hand(lab.study(), "PAUSE")
+    study = provider.fetch_study(KEY)
+    assert study is not None
+    assert (study.state, study.by_hand) == (StudyState.PAUSED, True)
+
+
 def test_a_study_that_we_paused_is_not(lab: Lab, provider: ProlificProvider) -> None:
     lab.open_study(provider)
     assert not provider.set_state(KEY, StudyState.PAUSED).by_hand
