@@ -154,6 +154,10 @@ class Provider(Protocol):
     def spent(self) -> Money | None:
         """What the provider's own books say was debited for all studies of this task; None before the first study."""
 
+    def drift(self, key: StudyKey, *, reward: Money, title: str) -> tuple[str, ...]:
+        """How the listing differs from what it would be made like now: edited by hand, or by a spec whose edit came too late.
+        A line each, for people; nothing is done about it."""
+
     def fetch_visits(self, key: StudyKey) -> Listing | None:
         """Everybody who ever took a place of the study, as the provider tells now. None: it cannot tell (the server's word
         holds). May be some seconds old; `Listing.at` says."""
