@@ -240,8 +240,8 @@ class Control(Protocol):
     async def offer(self, items: Sequence[ItemOffer], units: Sequence[UnitOffer], drop: Sequence[UnitId] = ()) -> None:
         """Units that may be worked on; durable at the server when this returns. Chunked by the caller: <= 500 units."""
 
-    async def set_workers(self, blocked: Sequence[WorkerId]) -> None:
-        """All workers that are to get nothing (the whole list, a total)."""
+    async def set_workers(self, blocked: Sequence[WorkerId], allowed: Sequence[WorkerId] | None = None) -> None:
+        """All workers that are to get nothing and, unless it is None, all that may get something (whole lists, totals)."""
 
     async def open_study(self, study: StudyKey, *, places: int, state: StudyState) -> None:
         """How many visits of the study the server may admit in all, and whether it admits any now."""
@@ -546,6 +546,21 @@ class Store(Protocol):
     def blocked(self, task: TaskName) -> tuple[WorkerId, ...]: ...
     def block(self, task: TaskName, workers: list[WorkerId], *, reason: str, by: str, now: datetime) -> None:
         """They get nothing in any run of the task, from now on. NotFound for a task that is not here."""
+
+    def admission(
+        self, task: TaskName, *, require: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None]:
+        """Who gets nothing (blocked here, or holding one of `exclude`) and who alone may get something: those that hold all
+        of `require`, None without one."""
+
+    def qualifications(self, task: TaskName, worker: WorkerId) -> dict[str, int]:
+        """What this worker holds: name -> score."""
+
+    def qualify(
+        self, task: TaskName, workers: list[WorkerId], name: str, score: int, *, by: str, now: datetime
+    ) -> None: ...
+    def revoke(self, task: TaskName, workers: list[WorkerId], name: str) -> int:
+        """How many held it."""
 
     def unblock(self, task: TaskName, workers: list[WorkerId]) -> int:
         """How many were blocked here (those that the spec blocks stay so)."""

@@ -74,6 +74,8 @@ class Desired:
     surplus_least: int = 5
     keep: bool = False
     blocked: tuple[WorkerId, ...] = ()
+    require: tuple[str, ...] = ()  # qualifications that a worker must hold
+    exclude: tuple[str, ...] = ()  # qualifications that keep a worker out
     provider: Mapping[str, Any] = field(default_factory=dict)  # for the adapter that wiring chooses: JSON
     crowd: Mapping[str, Any] = field(default_factory=dict)
 
@@ -118,7 +120,7 @@ class Desired:
                 "study": StudyKey(run),
                 "count": Count(settings["count"]),
                 "when_short": WhenShort(settings["when_short"]),
-                "blocked": tuple(settings["blocked"]),
+                **{name: tuple(settings.get(name, ())) for name in ("blocked", "require", "exclude")},
             }
         )
 
@@ -173,6 +175,8 @@ def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
         surplus_least=least,
         keep=spec.lifecycle.keep,
         blocked=tuple(WorkerId(worker) for worker in spec.workers.block),
+        require=spec.workers.require,
+        exclude=spec.workers.exclude,
         provider=provider_settings(spec, minutes),
         crowd=_crowd_settings(spec),
     )
