@@ -30,7 +30,7 @@ from crowdstack.model import (
     gross_of,
 )
 from crowdstack.plan.cost import Cost, check_budget, cost
-from crowdstack.plan.decide import Observed, RestState, target_met
+from crowdstack.plan.decide import Observed, RestState, target_met, visits_counted
 from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
 from crowdstack.plan.fees import check_pay
 from crowdstack.plan.fixed import fixed_by_publishing
@@ -320,7 +320,8 @@ class Deployment:
     ) -> Status:
         """How the run stands, by the store; what only the machine knows is handed in."""
         desired = Desired.from_settings(run.settings["desired"], run=run.id)
-        units, visits = self._store.unit_counts(run.id), self._store.visit_counts(run.id)
+        units = self._store.unit_counts(run.id)
+        visits = visits_counted(desired, self._store.visit_counts(run.id), self._store.listed_counts(run.id))
         stands = Rehearsal(run=run.id, new=False, units=units, visits=visits, offers=self._store.offers(run.id))
         noted = self._store.noted(run.id)
         currency = desired.reward.currency
@@ -381,7 +382,7 @@ class Deployment:
         return Observed(
             wanted=RunState.LIVE,
             units=stands.units,
-            visits=stands.visits,
+            visits=visits_counted(desired, stands.visits, {} if stands.new else self._store.listed_counts(stands.run)),
             offers=stands.offers,
             study=self._provider.fetch_study(desired.study),
             places=self._store.places(desired.study),
@@ -393,7 +394,9 @@ class Deployment:
 
     def _ended(self, run: RunId, desired: Desired) -> tuple[EndedVisit, ...]:
         """Visits that can be settled now, or more than anybody reads."""
-        return tuple(self._store.ended_visits(run, 10_000, judged=desired.count is Count.APPROVED))
+        return tuple(
+            self._store.ended_visits(run, 10_000, judged=desired.count is Count.APPROVED, handed_in=desired.managed)
+        )
 
 
 def stage(folder: Folder, bundle: Bundle) -> None:

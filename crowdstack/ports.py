@@ -338,7 +338,7 @@ class WorkerRow:
     worker: WorkerId
     visits: int
     submissions: int
-    last_came: datetime
+    last_came: datetime | None  # to the server
     blocked: bool
 
 
@@ -356,7 +356,7 @@ class VisitRow:
     state: VisitState
     submissions: int
     code: str | None
-    arrived_at: datetime
+    arrived_at: datetime | None  # at the server; None: the provider alone tells of it
     ended_at: datetime | None
 
 

@@ -43,7 +43,13 @@ def list_workers(session: Session, spec: Path | None, limit: int, after: str, id
         found = project.store.workers(project.task, limit=limit, after=after)
         name = names(project, identified=identified)
         rows = [
-            (name(row.worker), row.visits, row.submissions, row.last_came.isoformat(), "yes" if row.blocked else "")
+            (
+                name(row.worker),
+                row.visits,
+                row.submissions,
+                row.last_came and row.last_came.isoformat(),
+                "yes" if row.blocked else "",
+            )
             for row in found
         ]
     out(render.records(("worker", "visits", "submissions", "last_came", "blocked"), rows, form))
@@ -69,7 +75,7 @@ def show_worker(session: Session, worker: str, spec: Path | None, form: str) -> 
             raise errors.NotFound(f"no worker or visit {worker} in task {project.task}", hint="crowdstack workers ls")
         rows = [
             (row.visit, row.run, row.submission, row.claim.value, row.listed and row.listed.value, row.state.value,
-             row.submissions, row.arrived_at.isoformat())
+             row.submissions, row.arrived_at and row.arrived_at.isoformat())
             for row in found
         ]  # fmt: skip
     headers = ("visit", "run", "at_provider", "claim", "listed", "state", "submissions", "arrived_at")

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from crowdstack.model import (
     EndedVisit,
+    ListedState,
     ListedVisit,
     Money,
     RunState,
@@ -56,6 +57,21 @@ class Observed:
     connected: bool = True  # the server answers
     drained: bool = False  # intake is over and every event is stored
     refused: Mapping[str, str] = field(default_factory=dict)  # actions refused a moment ago: key -> why
+
+
+def visits_counted(desired: Desired, ours: VisitCounts, listed: Mapping[ListedState, int]) -> VisitCounts:
+    """Visits by who knows them: the provider that lets people in itself, else the task server (decisions/0009)."""
+    if not desired.managed:
+        return replace(ours, unverified=0)  # nobody will tell
+    of = {state: listed.get(state, 0) for state in ListedState}
+    return VisitCounts(
+        active=of[ListedState.RESERVED] + of[ListedState.ACTIVE] + of[ListedState.UNKNOWN],
+        left=of[ListedState.AWAITING],
+        paid=of[ListedState.APPROVED] + of[ListedState.PARTIAL],
+        rejected=of[ListedState.REJECTED],
+        empty=of[ListedState.RETURNED] + of[ListedState.TIMED_OUT] + of[ListedState.SCREENED_OUT],
+        unverified=ours.unverified,
+    )
 
 
 class RestState(str, Enum):

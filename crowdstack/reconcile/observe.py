@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
-from crowdstack.model import ListedState, Run, VisitCounts
-from crowdstack.plan.decide import Observed
+from crowdstack.model import Run
+from crowdstack.plan.decide import Observed, visits_counted
 from crowdstack.plan.desired import Count, Desired
 from crowdstack.ports import Provider, Store
 
@@ -37,9 +36,7 @@ def observe(
     """`all_heard`: the server has told everything that was there when the provider listed its visits. Before that nobody can say
     who handed in without answers."""
     study = provider.fetch_study(desired.study)
-    ours = store.visit_counts(run.id)
-    listed = store.listed_counts(run.id)
-    visits = _as_listed(listed, ours) if desired.managed else replace(ours, unverified=0)  # nobody will tell
+    visits = visits_counted(desired, store.visit_counts(run.id), store.listed_counts(run.id))
     judged = desired.count is Count.APPROVED  # the others wait for a verdict, however many there are
     return Observed(
         wanted=run.wanted,
@@ -60,17 +57,4 @@ def observe(
         connected=connected,
         drained=store.drained(run.id),
         refused=refused,
-    )
-
-
-def _as_listed(listed: Mapping[ListedState, int], ours: VisitCounts) -> VisitCounts:
-    """Visits counted by who knows them: the provider."""
-    of = {state: listed.get(state, 0) for state in ListedState}
-    return VisitCounts(
-        active=of[ListedState.RESERVED] + of[ListedState.ACTIVE] + of[ListedState.UNKNOWN],
-        left=of[ListedState.AWAITING],
-        paid=of[ListedState.APPROVED] + of[ListedState.PARTIAL],
-        rejected=of[ListedState.REJECTED],
-        empty=of[ListedState.RETURNED] + of[ListedState.TIMED_OUT] + of[ListedState.SCREENED_OUT],
-        unverified=ours.unverified,
     )

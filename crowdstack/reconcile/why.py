@@ -38,7 +38,7 @@ def why(run: Run, worker: WorkerId, *, store: Store, provider: Provider, max_uni
     if not undone_units(store.unit_counts(run.id)):
         causes.append("no unit is left to do")
     causes += [cause for visit in here if (cause := _of_visit(visit)) is not None]
-    if not here:
+    if not any(visit.arrived_at for visit in here):
         causes.append("this worker never came to the task server; whom the provider lets in it alone knows")
     return causes
 

@@ -25,7 +25,7 @@ _VISITS = """
            visit.submissions, visit.code, visit.arrived_at, visit.ended_at
     FROM visit JOIN run ON run.id = visit.run
     WHERE run.task = ?1 AND (visit.worker = ?2 OR visit.id = ?2 OR visit.submission = ?2)
-    ORDER BY visit.arrived_at, visit.id"""
+    ORDER BY COALESCE(visit.arrived_at, visit.started_at, visit.handed_in_at), visit.id"""
 _PAYMENTS = """
     SELECT payment.run, payment.visit, visit.worker, visit.submission, payment.purpose, payment.minor, payment.currency,
            payment.at
@@ -41,7 +41,7 @@ class People(Subject):
                     worker=WorkerId(worker),
                     visits=visits,
                     submissions=submissions,
-                    last_came=utc_time(last),
+                    last_came=None if last is None else utc_time(last),
                     blocked=bool(blocked),
                 )
                 for worker, visits, submissions, last, blocked in db.execute_sql(_WORKERS, (task, after, limit))
@@ -144,6 +144,6 @@ def _visit_of(row: tuple[Any, ...]) -> VisitRow:
         state=VisitState(state),
         submissions=submissions,
         code=code,
-        arrived_at=utc_time(arrived),
+        arrived_at=None if arrived is None else utc_time(arrived),
         ended_at=None if ended is None else utc_time(ended),
     )

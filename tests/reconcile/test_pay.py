@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from crowdstack.errors import NotFound, OverBudget
-from crowdstack.model import Money, Run, WorkerId
+from crowdstack.model import ListedState, ListedVisit, Money, Run, StudyKey, WorkerId, visit_of
 from crowdstack.plan.actions import PayBonus
+from crowdstack.ports import Listing
 from crowdstack.providers.mock import MockProvider
 from crowdstack.reconcile.act import record_and_send
 from crowdstack.reconcile.observe import observe
@@ -119,3 +120,16 @@ def test_who_must_hold_a_qualification_is_told_so(desk: Desk) -> None:
     assert desk.store.qualifications(TASK, WorkerId("bob")) == {"pilot": 1, "trained": 90}
     assert desk.store.revoke(TASK, [WorkerId("bob"), WorkerId("zoe")], "trained") == 1
     assert desk.store.admission(TASK, require=["trained"]) == ((), ("ann",))
+
+
+def test_whom_the_provider_alone_tells_of_is_shown_too(desk: Desk) -> None:
+    listed = ListedVisit(
+        visit=visit_of(StudyKey(desk.run.id), WorkerId("zoe"), "s-1"), submission="s-1", worker=WorkerId("zoe"),
+        state=ListedState.AWAITING,
+    )  # fmt: skip
+    listing = Listing(visits=(listed,), at=NOW)
+    desk.store.keep_listing(desk.run.id, StudyKey(desk.run.id), listing, gross=Money(5, "USD"), now=NOW)
+    assert [(row.worker, row.last_came) for row in desk.store.workers(TASK) if row.worker == "zoe"] == [("zoe", None)]
+    (visit,) = desk.store.visits(TASK, "s-1")
+    assert (visit.worker, visit.listed, visit.arrived_at) == ("zoe", ListedState.AWAITING, None)
+    assert any("s-1 was handed in with 0 submissions" in cause for cause in desk.why("zoe"))
