@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from crowdstack.model import RunId
 from crowdstack.ports import Memory
-from crowdstack.store import tables
 from crowdstack.store.base import Subject
 from crowdstack.store.database import Database
 
@@ -29,4 +28,5 @@ class _RunMemory:
 
     def put(self, name: str, value: str) -> None:
         with self._database.writing() as db:
-            tables.Memory.replace(run=self._run, name=name, value=value).execute(db)
+            values = (self._run, name, value)
+            db.execute_sql("INSERT OR REPLACE INTO memory (run, name, value) VALUES (?, ?, ?)", values)

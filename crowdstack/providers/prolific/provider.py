@@ -90,6 +90,7 @@ class ProlificProvider:
         self._visits: dict[StudyKey, Paced[tuple[Submission, ...]]] = {}
         self._asked: dict[StudyKey, datetime] = {}  # when the visits were last asked for
         self._quotes: dict[Money, Money] = {}
+        self._noted: dict[StudyKey, Memory] = {}
 
     def close(self) -> None:
         self._api.http.close()
@@ -354,7 +355,9 @@ class ProlificProvider:
                 paced.hint()
 
     def _notes(self, key: StudyKey) -> Memory:
-        return self._memory(RunId(key))  # a study's key is its run
+        if key not in self._noted:
+            self._noted[key] = self._memory(RunId(key))  # a study's key is its run
+        return self._noted[key]
 
     def _id(self, key: StudyKey) -> str | None:
         return self._notes(key).get("study")
