@@ -25,7 +25,7 @@ StudyKey = NewType("StudyKey", str)  # ours, chosen before the provider's listin
 
 
 _EXPONENTS = {"JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "ISK": 0, "BHD": 3, "KWD": 3, "TND": 3}  # ISO 4217; others have 2
-_MONEY = re.compile(r"(?P<sign>-?)(?P<whole>\d{1,12})(?:\.(?P<part>\d+))? (?P<currency>[A-Z]{3})")
+_MONEY = re.compile(r"(?P<sign>-?)(?P<whole>\d{1,13})(?:\.(?P<part>\d+))? (?P<currency>[A-Z]{3})")
 
 
 def bot_id(number: int) -> WorkerId:

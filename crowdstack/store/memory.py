@@ -8,7 +8,6 @@ import peewee
 
 from crowdstack.model import RunId
 from crowdstack.ports import Memory
-from crowdstack.store import tables
 from crowdstack.store.base import Subject
 from crowdstack.store.database import Database
 
@@ -34,4 +33,5 @@ class _RunMemory:
     def put(self, name: str, value: str) -> None:
         with self._database.writing() as db:
             self._check(db, self._run)
-            tables.Memory.replace(run=self._run, name=name, value=value).execute(db)
+            values = (self._run, name, value)
+            db.execute_sql("INSERT OR REPLACE INTO memory (run, name, value) VALUES (?, ?, ?)", values)

@@ -120,14 +120,15 @@ class MoneyBook(Subject):
     def finish_intents(self, done: Sequence[tuple[int, IntentState, str | None]], now: datetime) -> None:
         with self._database.writing() as db:
             for number, state, result in done:
-                found = tables.Intent.select().where(tables.Intent.id == number).first(db)
-                if found is None:
+                found = rows_of(db, tables.Intent, "WHERE id = ?", (number,))
+                if not found:
                     raise NotFound(f"no intent {number} in this store")
-                tables.Intent.update(state=state.value, result=result, finished_at=utc_text(now)).where(
-                    tables.Intent.id == number
-                ).execute(db)
+                db.execute_sql(
+                    "UPDATE intent SET state = ?, result = ?, finished_at = ? WHERE id = ?",
+                    (state.value, result, utc_text(now), number),
+                )
                 if state is IntentState.DONE:
-                    _settle(db, found, now)
+                    _settle(db, found[0], now)
 
     def open_intents(self, run: RunId) -> list[Intent]:
         with self._database.reading() as db:
@@ -161,26 +162,22 @@ def _intent_of(row: tables.Intent) -> Intent:
 
 def _record(db: peewee.Database, run: RunId, draft: IntentDraft, now: datetime) -> Intent:
     """The intent of this key: the one that is there, or (new or refused before) this draft as `recorded`."""
-    same = (tables.Intent.run == run) & (tables.Intent.key == draft.key)
-    found: tables.Intent | None = tables.Intent.select().where(same).first(db)
-    if found is None or found.state == _REFUSED:
+    found = rows_of(db, tables.Intent, "WHERE run = ? AND key = ?", (run, draft.key))
+    if not found or found[0].state == _REFUSED:
         costs = draft.gross or draft.owed
-        values = {
-            "kind": draft.kind,
-            "body": to_json(dict(draft.body)),
-            "state": _RECORDED,
-            "at": utc_text(now),
-            "study": draft.study,
-            "places": draft.places,
-            "minor": None if costs is None else costs.minor,
-            "currency": None if costs is None else costs.currency,
-        }
-        if found is None:
-            tables.Intent.insert(run=run, key=draft.key, **values).execute(db)
-        else:
-            tables.Intent.update(**values, result=None, finished_at=None).where(same).execute(db)
-        found = tables.Intent.select().where(same).get(db)
-    return _intent_of(found)
+        db.execute_sql(
+            "INSERT INTO intent (run, key, kind, body, state, at, study, places, minor, currency) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, key) DO UPDATE SET kind = excluded.kind, "
+            "body = excluded.body, state = excluded.state, at = excluded.at, study = excluded.study, "
+            "places = excluded.places, minor = excluded.minor, currency = excluded.currency, "
+            "result = NULL, finished_at = NULL",
+            (
+                run, draft.key, draft.kind, to_json(dict(draft.body)), _RECORDED, utc_text(now), draft.study,
+                draft.places, None if costs is None else costs.minor, None if costs is None else costs.currency,
+            ),
+        )  # fmt: skip
+        found = rows_of(db, tables.Intent, "WHERE run = ? AND key = ?", (run, draft.key))
+    return _intent_of(found[0])
 
 
 def _settle(db: peewee.Database, intent: tables.Intent, now: datetime) -> None:

@@ -6,7 +6,7 @@ that people do. Forgers come without the provider having sent them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.crowds.world import World
 
 Life = Iterator[float]
+Page = Generator[float, None, str]  # ends with the code that it gave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ def somebody(world: World, name: str) -> Life:
         return
     fate -= conduct.no_work
     most = draw.randint(1, 2) if draw.random() < conduct.stops_early else 99
-    code = yield from _page(world, url, most)
+    code: str | None = yield from _page(world, url, most)
     if fate < conduct.times_out:
         if draw.random() < conduct.late:
             yield world.terms.limit_s + draw.uniform(1, 300)
@@ -91,13 +92,13 @@ def somebody(world: World, name: str) -> Life:
     yield from _hand_in(world, submission, code, url)
 
 
-def _page(world: World, url: str, most: int) -> Iterator[float]:
+def _page(world: World, url: str, most: int) -> Page:
     """At the page until there is no more to do, or enough was done. The code that the page gives at the end."""
     query = parse_qs(urlsplit(url).query)
     return (yield from _work(world, query["PROLIFIC_PID"][0], query["SESSION_ID"][0], most))
 
 
-def _work(world: World, worker: str, session: str, most: int) -> Iterator[float]:
+def _work(world: World, worker: str, session: str, most: int) -> Page:
     draw, server, codes = world.random, world.server, world.codes
     for _ in range(4):
         visit = server.arrive(worker, world.study, session)

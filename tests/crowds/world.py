@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import requests
 
 import crowdstack.server.pool
 import crowdstack.store.layout
 import crowdstack.store.runs
-from crowdstack.errors import Busy, OverBudget, Refused, StateMismatch
+from crowdstack.errors import OverBudget, Refused, StateMismatch
 from crowdstack.fakes.prolific import submissions as prolific_submissions
 from crowdstack.fakes.prolific.fake import FakeProlific
 from crowdstack.fakes.prolific.faults import Faults
@@ -136,7 +136,7 @@ class Terms:
             faults={name: rate * wild for name, rate in faults.items() if rate},
             faults_end=draw.uniform(4, 15) * MINUTE,
             mortal=draw.choice([0.0, 0.5, 0.9]),
-            drops=draw.choice([0.0, 0.01]),
+            drops=draw.choice([0.0, 0.01, 0.05]),
             short_lease=draw.choice([0.0, 0.05]),
             keep=often() < 0.05,
             no_data=draw.choice(["ask_return", "ask_return", "reject", "approve"]),
@@ -162,6 +162,13 @@ class Terms:
             },
             conduct=draw.choice([Conduct(), Conduct(), Conduct(forged=0.3), Conduct(returns=0.3, times_out=0.1)]),
         )
+
+    @property
+    def easy(self) -> bool:
+        """Whether money, places and people suffice, so that the run must come to its end by itself."""
+        enough = self.budget is None or self.budget >= 1000
+        willing = self.hand is None and self.operator in (None, "pause") and self.abandoned is None and not self.keep
+        return enough and willing and self.surplus >= 30 and self.verdicts[0] >= 0.8 and self.people >= 1000
 
 
 class Seeded:
@@ -236,7 +243,10 @@ class Log:
     warning = info
 
     def exception(self, text: str) -> None:
-        raise Broken(f"a round failed: {sys.exc_info()[1]!r}") from sys.exc_info()[1]
+        fault = sys.exc_info()[1]
+        if isinstance(fault, Broken):
+            raise fault
+        raise Broken(f"a round failed: {fault!r}") from fault
 
 
 class Reconciler(_Loop):
@@ -247,9 +257,17 @@ class Reconciler(_Loop):
 
 
 class NoCrowd:
+    """People come by themselves."""
+
     def ensure(self) -> None: ...
 
+    def running(self) -> bool:
+        return True
+
     def stop(self) -> None: ...
+
+    def links(self) -> Mapping[WorkerId, str]:
+        return {}
 
 
 class Copyless:
@@ -269,14 +287,15 @@ class Copyless:
 class World:
     seed: int
     folder: Path
-    terms: Terms = None  # type: ignore[assignment]
     promises: tuple[Callable[[World], None], ...] = ()
     log: Log = field(default_factory=Log)
 
-    codes = CODES
+    codes: ClassVar[dict[str, str]] = CODES
+    provider_class: ClassVar[type[ProlificProvider]] = ProlificProvider
+    reconciler_class: ClassVar[type[Reconciler]] = Reconciler
 
     def __post_init__(self) -> None:
-        self.terms = terms = self.terms or Terms.draw(self.seed)
+        self.terms = terms = self.draw_terms()
         self.random = random.Random(f"world:{self.seed}")
         self.fake = FakeProlific(
             seed=self.seed,
@@ -348,6 +367,9 @@ class World:
 
     # ------------------------------------------------------------------ parts
 
+    def draw_terms(self) -> Terms:
+        return Terms.draw(self.seed)
+
     def open_store(self) -> PeeweeStore:
         template = self.folder.parent / "template.db"
         if not template.exists():
@@ -359,7 +381,7 @@ class World:
 
     def open_provider(self, life: Life) -> ProlificProvider:
         store = Mortal(self.store, life)
-        return self.provider_class()(
+        return self.provider_class(
             Prolific(Wire(self, life), workspace=self.fake.workspace.id, currency="USD"),
             self.desired.provider,
             page=lambda key: f"https://study.example.org/?t=signed-for-{key}",
@@ -369,8 +391,9 @@ class World:
             monotonic=lambda: self.now,
         )
 
-    def provider_class(self) -> type[ProlificProvider]:
-        return ProlificProvider
+    def seen_store(self) -> Any:
+        """As the reconciler has it."""
+        return Copyless(self.store)
 
     def reconciler(self, life: Life, store: Any, provider: Any) -> Reconciler:
         def line() -> Line:
@@ -382,9 +405,11 @@ class World:
                 most=lambda: self.random.choice([3, 20, 40]),
             )
 
-        return Reconciler(
-            self.run.id, store, line, provider, NoCrowd(), lambda: None, lambda: None, "", Clock(self), self.log, None
-        )  # type: ignore[arg-type]
+        alone: Any = None  # no second thread
+        log: Any = self.log
+        return self.reconciler_class(
+            self.run.id, store, line, provider, NoCrowd(), lambda: None, lambda: None, "", Clock(self), log, alone
+        )
 
     # ------------------------------------------------------------------ time
 
@@ -411,7 +436,7 @@ class World:
         self.at(self.random.uniform(0, terms.gap_s), self.come)
         self.at(terms.faults_end, self.faults_end)
         for after_s in terms.top_ups:
-            self.at(after_s, lambda: self.fake.top_up(1000 * self.gross(REWARD).minor) and None)
+            self.at(after_s, self.top_up)
         if terms.count is Count.APPROVED or terms.verdicts[0] < 1:
             self.at(terms.review_s, self.review)
         for _ in range(terms.bonuses):
@@ -440,6 +465,9 @@ class World:
         self.fake.world.faults.set({})
         self.faulty = False
 
+    def top_up(self) -> None:
+        self.fake.top_up(1000 * self.gross(REWARD).minor)
+
     # ------------------------------------------------------------------ the reconciler
 
     def live(self) -> None:
@@ -448,7 +476,7 @@ class World:
             return
         killed = self.faulty and self.random.random() < self.terms.mortal
         life = Life(until=self.random.randint(1, 160) if killed else None, before=self.random.random() < 0.5)
-        store = Mortal(Copyless(self.store), life)
+        store = Mortal(self.seen_store(), life)
         loop = self.reconciler(life, store, Mortal(self.open_provider(life), life))
         self._alive = loop.live()
         self.step()
@@ -559,26 +587,33 @@ class World:
         good, excluded, _ = self.terms.verdicts
         if everything or self.faulty:
             good, excluded = max(good, 0.8), 0.1
-        for submission, version in self.unjudged():
-            if not everything and self.random.random() < 0.2:
-                continue
-            lot = self.random.random()
-            verdict = Verdict.APPROVE if lot < good else Verdict.EXCLUDE if lot < good + excluded else Verdict.REJECT
-            self.judge(submission, version, verdict)
+        given: dict[Verdict, list[tuple[int, int | None]]] = {verdict: [] for verdict in Verdict}
+        for seen in self.unjudged():
+            if everything or self.random.random() < 0.8:
+                lot = self.random.random()
+                verdict = (
+                    Verdict.APPROVE if lot < good else Verdict.EXCLUDE if lot < good + excluded else Verdict.REJECT
+                )
+                given[verdict].append(seen)
+        for verdict, these in given.items():
+            self.judge(these, verdict)
         if not self.done:
             self.at(self.terms.review_s, self.review)
 
-    def unjudged(self) -> list[tuple[int, int]]:
+    def unjudged(self) -> list[tuple[int, int | None]]:
         with self.store._database.reading() as db:
-            return db.execute_sql(
-                "SELECT id, version FROM submission WHERE status = 'submitted' ORDER BY id"
-            ).fetchall()
+            found = db.execute_sql("SELECT id, version FROM submission WHERE status = 'submitted' ORDER BY id")
+            return list(found.fetchall())
 
-    def judge(self, submission: int, version: int | None, verdict: Verdict) -> None:
+    def judge(self, seen: list[tuple[int, int | None]], verdict: Verdict) -> None:
+        if not seen:
+            return
         try:
-            self.store.judge(submission, verdict, reason="seen", by="ann", version=version, now=self.utc())
-        except (Refused, StateMismatch):
-            pass  # money has moved: the store says so
+            self.store.judge_all(seen, verdict, reason="seen", by="ann", now=self.utc())
+        except (Refused, StateMismatch):  # money has moved: the store says so
+            if len(seen) > 1:
+                for one in seen:
+                    self.judge([one], verdict)
 
     def give_bonus(self) -> None:
         approved = [s for s in self.fake.world.submissions.values() if s.status is SubmissionStatus.APPROVED]
@@ -686,10 +721,11 @@ class World:
             self.more_budget()
         elif rest == RestState.VERDICTS.value:
             self.review(everything=True)
-        elif rest in (RestState.BUDGET.value, RestState.NEEDS_PERSON.value) or self.desired.keep:
-            self.destroy()
-        elif self._came >= self.terms.people:
+        elif self._came >= self.terms.people or self.desired.keep:
             self.destroy()  # nobody comes any more
+        elif rest in (RestState.BUDGET.value, RestState.NEEDS_PERSON.value):
+            hold(not self.terms.easy, "I13", f"nothing is missing and it says {rest}: {why}")
+            self.destroy()
         else:
             raise Broken(f"I13: nothing happens and it says {rest}: {why}")
 
@@ -732,7 +768,7 @@ class World:
 
     def settle(self) -> None:
         provider = self.open_provider(Life())
-        settle(self.store.run(self.run.id), store=self.store, provider=provider, clock=Clock(self))
+        settle(self.store.run(self.run.id), store=self.seen_store(), provider=provider, clock=Clock(self))
 
     # ------------------------------------------------------------------ what the judges ask
 
@@ -745,12 +781,14 @@ class World:
     def met(self) -> bool:
         return target_met(self.desired, self.store.unit_counts(self.run.id))
 
+    def how_it_ended(self) -> str:
+        if self.abandoned_at is not None:
+            return "abandoned"
+        return "by itself" if self.by_itself else "destroyed"
+
     def published(self) -> list[Study]:
         return [study for study in self.fake.world.studies.values() if study.published_at is not None]
 
 
 def _settings(wanted: Desired) -> dict[str, Any]:
     return {"desired": wanted.to_settings()}
-
-
-__all__ = ["Broken", "Busy", "Terms", "World", "hold", "seeded"]

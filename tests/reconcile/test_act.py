@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from crowdstack.errors import Busy, NotYet, Unclear
-from crowdstack.model import IntentState, Money, StudyKey, VisitId, WorkerId
+from crowdstack.model import IntentState, Money, RunState, StudyKey, VisitId, WorkerId
 from crowdstack.plan.actions import PauseStudy, PayBonus, draft
+from crowdstack.providers.mock import MockProvider
 from crowdstack.reconcile.act import send_recorded
+from crowdstack.reconcile.settle import settle
 from crowdstack.store.store import PeeweeStore
-from tests.contracts.store import NOW, open_run
+from tests.contracts.store import NOW, TASK, Inbox, items, offered, open_run
+from tests.plan.builders import desired
+from tests.reconcile.stage import FakeClock
 
 STUDY = StudyKey("birds-1")
 
@@ -46,4 +50,29 @@ def test_a_bonus_that_has_to_wait_holds_up_nothing_else(tmp_path: Path, fault: B
     assert provider.states == [STUDY]
     states = {intent.kind: intent.state for intent in store.journal(run.id)}
     assert states == {"bonus": IntentState.RECORDED, "pause": IntentState.DONE}
+    store.close()
+
+
+class Paid(MockProvider):
+    """The bonus is shown now."""
+
+    def pay_bonus(self, *_: object, **__: object) -> None: ...
+
+
+def test_a_bonus_that_was_on_its_way_when_the_run_ended_is_looked_at_again(tmp_path: Path) -> None:
+    store, provider = PeeweeStore(tmp_path / "store.db"), Paid(tmp_path / "mock.db")
+    settings = {"desired": desired(items=1).to_settings()}
+    run = store.open_run(TASK, settings=settings, items=items("a"), repeats=1, fresh=False, now=NOW)
+    inbox = Inbox(store, run)
+    visit = inbox.work(offered(store, run)[0], "ann").visit
+    inbox.deliver()
+    cents = Money(50, "USD")
+    of = {"study": STUDY, "visit": visit, "worker": WorkerId("ann"), "submission": None}
+    bonus = PayBonus(**of, payment="first", net=cents, amount=cents, reason="")
+    store.record_intents(run.id, [draft(bonus, NOW)], budget=None, now=NOW)
+    store.set_reached(run.id, RunState.DESTROYED, NOW)
+    settle(store.run(run.id), store=store, provider=provider, clock=FakeClock())
+    assert store.paid(TASK, "USD") == cents
+    assert not store.open_intents(run.id)
+    provider.close()
     store.close()

@@ -94,6 +94,7 @@ class ProlificProvider:
         self._asked: dict[StudyKey, datetime] = {}  # when the visits were last asked for
         self._paused: dict[StudyKey, Found] = {}  # as it was when it was first found paused
         self._quotes: dict[Money, Money] = {}
+        self._noted: dict[StudyKey, Memory] = {}
 
     def close(self) -> None:
         self._api.http.close()
@@ -386,7 +387,9 @@ class ProlificProvider:
                 paced.hint()
 
     def _notes(self, key: StudyKey) -> Memory:
-        return self._memory(RunId(key))  # a study's key is its run
+        if key not in self._noted:
+            self._noted[key] = self._memory(RunId(key))  # a study's key is its run
+        return self._noted[key]
 
     def _id(self, key: StudyKey) -> str | None:
         return self._notes(key).get("study")

@@ -225,8 +225,9 @@ class Transport:
         self._look_at_the_clock(headers)
         value, unreadable = _value(raw)
         retry_s = retry_after(headers.get("Retry-After"), self._wall())
-        fault_ = fault_of(status, self._cleaned(value), where=where, write=write, retry_s=retry_s)
-        if fault_ is not None:
+        if fault_of(status, value, where=where, write=write) is not None:
+            fault_ = fault_of(status, self._cleaned(value), where=where, write=write, retry_s=retry_s)
+            assert fault_ is not None, "a no stays one without our token in it"
             raise fault_
         answer = Answer(value, where, write, headers)
         if unreadable and method == "GET":  # the answer to a write is often no JSON, and nothing in it is needed
