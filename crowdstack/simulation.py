@@ -52,6 +52,7 @@ class People:
     returns: float = 0.08
     times_out: float = 0.04
     no_code: float = 0.03
+    time_per_unit_s: float | None = None  # median; by the spec's estimate where it is not said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,9 @@ class Simulation:
         """Let people come."""
         spec = self.project.spec
         assert spec is not None
-        seconds = (spec.task.estimated_time or 0) / self.speed
+        seconds = self.people.time_per_unit_s
+        if seconds is None:
+            seconds = (spec.task.estimated_time or 0) / self.speed
         write_private(
             private_folder(self.crowd_folder) / "crowd.json",
             crowd_config(spec, self.people, self._panel(spec), time_per_unit_s=seconds).to_bytes(),

@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.story, pytest.mark.timeout(3000 if FULL else 600)]
 SEED = 20261126
 FAULTS = {"429": 0.1, "5xx_before": 0.05, "5xx_after": 0.05, "timeout_after": 0.05}
 ITEMS = 800 if FULL else 40
-SPEED = 60.0  # 14 minutes at the provider are 14 s
+SPEED = 20.0  # 14 minutes at the provider are 42 s
 KILLS = 10 if FULL else 3
 REQUESTS_PER_VISIT = 15.0  # measured: 4 with 400 visits, 9 with 20
 
@@ -68,7 +68,7 @@ def rehearsal(tmp_path: Path, provider: str, **more: float) -> Iterator[tuple[Si
     spec, recorded = project(tmp_path / "task", provider)
     room = tmp_path / "room"
     room.mkdir()
-    people = People(count=40, seed=SEED, recording=tmp_path / "task" / "answers.csv")
+    people = People(count=40, seed=SEED, recording=tmp_path / "task" / "answers.csv", time_per_unit_s=0.05)
     with simulation(spec, room, people=people, speed=SPEED, faults=more) as here:
         yield here, recorded
 
