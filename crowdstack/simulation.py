@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from crowdstack import process
 from crowdstack.crowd.journal import accepted
-from crowdstack.errors import Busy, Refused, UsageError
+from crowdstack.errors import Busy, Refused, StateMismatch, UsageError
 from crowdstack.folder import private_folder, write_private
-from crowdstack.model import Money, RunId
+from crowdstack.model import Money, RunId, SubmissionStatus, Verdict
 from crowdstack.tokens import Secret
 from crowdstack.wire.configs import CrowdConfig, PanelConfig
 from crowdstack.wiring import Project
@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 _LEAST_TIMEOUT_S = 3
 _PATIENCE_S = 60.0
+_REVIEWED = 200  # at once
 _SPARE = 4  # times the budget (or the cap) is in the fake's wallet
 _ENVIRONMENT = ("CROWDSTACK_PROLIFIC_TOKEN", "CROWDSTACK_PROLIFIC_URL", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 
@@ -51,6 +52,7 @@ class People:
     returns: float = 0.08
     times_out: float = 0.04
     no_code: float = 0.03
+    time_per_unit_s: float | None = None  # median; by the spec's estimate where it is not said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,9 @@ class Simulation:
         """Let people come."""
         spec = self.project.spec
         assert spec is not None
-        seconds = (spec.task.estimated_time or 0) / self.speed
+        seconds = self.people.time_per_unit_s
+        if seconds is None:
+            seconds = (spec.task.estimated_time or 0) / self.speed
         write_private(
             private_folder(self.crowd_folder) / "crowd.json",
             crowd_config(spec, self.people, self._panel(spec), time_per_unit_s=seconds).to_bytes(),
@@ -129,6 +133,19 @@ class Simulation:
             panel = PanelConfig(kind="fake", url=self.origin, token=Secret(CONTROL_TOKEN.encode()))
         who = self.people
         return replace(panel, returns=who.returns, times_out=who.times_out, no_code=who.no_code)
+
+    def review(self) -> int:
+        """Play the reviewer, to whom all is fine; how many answers were approved."""
+        store, task = self.project.store, self.project.task
+        waiting = [row for row in store.submissions(task) if row.status is SubmissionStatus.SUBMITTED][:_REVIEWED]
+        if not waiting:
+            return 0
+        seen = [(row.submission, row.version) for row in waiting]
+        now = self.project.clock.now()
+        try:
+            return len(store.judge_all(seen, Verdict.APPROVE, reason="", by="simulated", now=now))
+        except StateMismatch:  # one of them is void meanwhile: the next look has the others
+            return len(seen)
 
     def end(self) -> None:
         """Nobody comes any more."""

@@ -18,7 +18,7 @@ from crowdstack.errors import StateMismatch, UsageError
 
 if TYPE_CHECKING:
     from crowdstack.deploy import Status
-    from crowdstack.simulation import Result
+    from crowdstack.simulation import Result, Simulation
 
 _PATIENT = 20  # looks in a row at a run that waits for somebody, before that is taken for its end
 _RESTING = ("verdicts", "budget", "needs_person")
@@ -102,8 +102,7 @@ def simulate(
     ):
         patiently(here.project.up)
         here.begin()
-        rests = _Rests()
-        watch(here.project, interrupts, lambda now: rests.over(now, here.project), deadline=deadline)
+        watch(here.project, interrupts, _Rests(here).over, deadline=deadline)
         result = here.result()
     out(render.to_json(data(result)) if form == "json" else _text(result))
     if result.lost or result.done < result.target:
@@ -115,14 +114,16 @@ def simulate(
 
 
 class _Rests:
-    """Whether a run has come to its end, or to a point where only a person can go on."""
+    """Whether a run has come to its end, or to a point where only a person can go on. Answers that wait for a verdict are approved."""
 
-    def __init__(self) -> None:
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
         self._looks = 0
 
-    def over(self, now: Status, project: object) -> bool:
-        noted = project.store.noted(now.run) if now.run else None  # type: ignore[attr-defined]
-        self._looks = self._looks + 1 if noted and noted[0] in _RESTING else 0
+    def over(self, now: Status) -> bool:
+        noted = self._simulation.project.store.noted(now.run) if now.run else None
+        resting = noted is not None and noted[0] in _RESTING and not self._simulation.review()
+        self._looks = self._looks + 1 if resting else 0
         return now.state in (*GONE, "done") or self._looks >= _PATIENT
 
 

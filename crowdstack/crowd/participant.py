@@ -23,7 +23,7 @@ from crowdstack.wire.configs import PanelConfig
 log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0  # between two looks at the panel, at first; then ever longer
-_LONGEST_S = 8.0
+_LONGEST_S = 30.0
 _EARLY = 10  # units: whoever leaves in the middle leaves before
 
 
@@ -156,5 +156,5 @@ class Participant(Visitor):
             await asyncio.sleep(_LOOK_S)
 
     async def _look_later(self) -> None:
-        await asyncio.sleep(min(_LONGEST_S, _LOOK_S * 1.5**self._looked) * self._random.uniform(0.5, 1.0))
+        await asyncio.sleep(min(_LONGEST_S, _LOOK_S * 2.0 ** min(self._looked, 10)) * self._random.uniform(0.5, 1.0))
         self._looked += 1

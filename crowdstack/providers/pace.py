@@ -14,7 +14,7 @@ class Paced(Generic[T]):
 
     def __init__(self, ask: Callable[[], T], now: Callable[[], float], *, first_s: float, longest_s: float) -> None:
         self._ask, self._now = ask, now
-        self._first_s, self._longest_s = first_s, longest_s
+        self.first_s, self._longest_s = first_s, longest_s
         self._wait_s = 0.0
         self._at = float("-inf")
         self._last: T | None = None
@@ -23,13 +23,13 @@ class Paced(Generic[T]):
         if self._last is None or self._now() >= self._at + self._wait_s:
             found = self._ask()
             same = found == self._last
-            self._wait_s = min(max(self._wait_s, self._first_s) * 1.5, self._longest_s) if same else self._first_s
+            self._wait_s = min(max(self._wait_s, self.first_s) * 1.5, self._longest_s) if same else self.first_s
             self._last, self._at = found, self._now()
         return self._last
 
     def hint(self) -> None:
         """Something may have changed: the answer is due `first_s` after it was last asked for."""
-        self._wait_s = min(self._wait_s, self._first_s)
+        self._wait_s = min(self._wait_s, self.first_s)
 
     def forget(self) -> None:
         """The answer is known to be old."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from crowdstack.errors import NotYet, OverBudget, Refused, Unclear
+from crowdstack.errors import Busy, NotYet, OverBudget, Refused, Unclear
 from crowdstack.model import IntentState, Money, RunId, StudyState
 from crowdstack.plan.actions import (
     Action,
@@ -29,6 +29,8 @@ from crowdstack.plan.actions import (
     draft,
 )
 from crowdstack.ports import Provider, Store
+
+_IN_A_ROW = 3  # so many times busy, and the provider is left alone
 
 
 def send(action: ToProvider, provider: Provider) -> None:
@@ -63,17 +65,23 @@ def send_recorded(
     may_spend: Callable[[], bool],
     now: datetime,
     resting: Collection[str] = (),
+    enough: Callable[[], bool] = lambda: False,
 ) -> dict[str, str]:
     """Send every intent for the provider that has no result yet. Those it refused, and those whose time has not come or of
     which it is unclear whether they had their effect (they stay as they are): key -> why.
 
     `may_spend` is asked right before each that costs more: False leaves it for another time; so are the keys in
-    `resting`. Busy leaves the rest for the next time; what was done until then is booked.
+    `resting`, and so is everything once there was `enough`. What meets Busy is left for the next time, and after a few in a
+    row so is the rest; what was done is booked, and Busy is raised at the end.
     """
     finished: list[tuple[int, IntentState, str | None]] = []
     refused: dict[str, str] = {}
+    busy: Busy | None = None
+    in_a_row = 0
     try:
         for intent in store.open_intents(run):
+            if in_a_row == _IN_A_ROW or enough():
+                break
             action = action_of(intent.kind, intent.body)
             if not isinstance(action, ToProvider) or action.key in resting:
                 continue
@@ -82,14 +90,19 @@ def send_recorded(
             try:
                 send(action, provider)
                 finished.append((intent.id, IntentState.DONE, None))
+                in_a_row = 0
             except (Unclear, NotYet) as fault:
                 refused[action.key] = str(fault)
+            except Busy as fault:
+                busy, in_a_row = fault, in_a_row + 1
             except Refused as fault:
                 refused[action.key] = str(fault)
                 finished.append((intent.id, IntentState.REFUSED, str(fault)))
     finally:
         if finished:
             store.finish_intents(finished, now)
+    if busy is not None:
+        raise busy
     return refused
 
 
@@ -102,6 +115,7 @@ def record_and_send(
     budget: Money | None,
     may_spend: Callable[[], bool],
     now: datetime,
+    enough: Callable[[], bool] = lambda: False,
 ) -> dict[str, str]:
     """Write the actions down, then send them (`send_recorded`). Those that were refused, by the budget too: key -> why."""
     refused: dict[str, str] = {}
@@ -121,4 +135,4 @@ def record_and_send(
                 refused[action.key] = (
                     f"{intent.key} was done on {intent.at:%Y-%m-%d %H:%M} and the provider does not show it"
                 )
-    return refused | send_recorded(run, store=store, provider=provider, may_spend=may_spend, now=now)
+    return refused | send_recorded(run, store=store, provider=provider, may_spend=may_spend, now=now, enough=enough)

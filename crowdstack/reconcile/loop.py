@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -40,6 +41,7 @@ _REVIVE_S = (2.0, 60.0)  # pause between two attempts to bring the server back: 
 _BACKUP_S = 600.0  # between two copies of the store
 _FAULT_S = (0.1, 5.0)  # pause after a fault: first, longest
 _BUSY_S = (0.5, 15.0)  # until a provider (or store) that was busy is asked again: first, longest
+_SENDING_S = 10.0  # spent at most on sending in one round, bar the last request: listings and answers have their turn
 _HEARING_S = 5.0  # spent at most on news from the server before the next round
 _CHUNK = 500  # units offered at once
 _UNDERWAY = timedelta(seconds=2)  # longer than an event takes from the server's disk to us
@@ -258,6 +260,7 @@ class _Loop:
                 budget=desired.budget,
                 may_spend=self._may_spend,
                 now=self._clock.now(),
+                enough=self._enough(),
             )
         )
         self._leave_alone(refused, self._clock.monotonic())
@@ -278,6 +281,7 @@ class _Loop:
             may_spend=self._may_spend,
             now=self._clock.now(),
             resting={key for key, (_, until) in self._refused.items() if until > now},
+            enough=self._enough(),
         )
         self._leave_alone(left, now)
         run = self._store.run(self._run)
@@ -298,6 +302,11 @@ class _Loop:
         if observed.offers[0] == observed.offers[1]:  # the server has confirmed them, whoever made them
             self._finish(self._open_intents(OfferUnits.kind))
         return run, desired, observed
+
+    def _enough(self) -> Callable[[], bool]:
+        """Whether sending has had its time, from now on. Asked in the worker's thread, where our clock is not."""
+        end = time.monotonic() + _SENDING_S
+        return lambda: time.monotonic() >= end
 
     def _may_spend(self) -> bool:
         """Whether what is sent now arrives before anybody else can lead this run: a copy of us may just wake up."""

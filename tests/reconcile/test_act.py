@@ -76,3 +76,24 @@ def test_a_bonus_that_was_on_its_way_when_the_run_ended_is_looked_at_again(tmp_p
     assert not store.open_intents(run.id)
     provider.close()
     store.close()
+
+
+def test_one_that_meets_a_busy_provider_holds_up_none_of_the_others_and_three_in_a_row_end_it(tmp_path: Path) -> None:
+    store = PeeweeStore(tmp_path / "store.db")
+    run = open_run(store)
+    studies = [StudyKey(f"{STUDY}{number}") for number in range(8)]
+    store.record_intents(run.id, [draft(PauseStudy(study=key), NOW) for key in studies], budget=None, now=NOW)
+    asked: list[StudyKey] = []
+
+    class Throttled:
+        def set_state(self, key: StudyKey, state: object) -> None:
+            asked.append(key)
+            if key not in (studies[0], studies[2]):
+                raise Busy("too many requests")
+
+    with pytest.raises(Busy):
+        send_recorded(run.id, store=store, provider=Throttled(), may_spend=lambda: True, now=NOW)  # type: ignore[arg-type]
+    assert asked == studies[:6]
+    done = [intent.body["study"] for intent in store.journal(run.id) if intent.state is IntentState.DONE]
+    assert done == [studies[0], studies[2]]
+    store.close()

@@ -21,7 +21,7 @@ from crowdstack.fakes.prolific import FakeProlific
 from crowdstack.plan.forecast import matches
 from crowdstack.providers.generic import GenericProvider
 from crowdstack.review.export import rows
-from crowdstack.simulation import People, Result, Simulation, patiently, simulation
+from crowdstack.simulation import TOKEN, People, Result, Simulation, patiently, simulation
 from tests.size import FULL
 from tests.stories.stage import pause, rte_project
 
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.story, pytest.mark.timeout(3000 if FULL else 600)]
 SEED = 20261126
 FAULTS = {"429": 0.1, "5xx_before": 0.05, "5xx_after": 0.05, "timeout_after": 0.05}
 ITEMS = 800 if FULL else 40
-SPEED = 60.0  # 14 minutes at the provider are 14 s
+SPEED = 20.0  # 14 minutes at the provider are 42 s
 KILLS = 10 if FULL else 3
 REQUESTS_PER_VISIT = 15.0  # measured: 4 with 400 visits, 9 with 20
 
@@ -68,7 +68,7 @@ def rehearsal(tmp_path: Path, provider: str, **more: float) -> Iterator[tuple[Si
     spec, recorded = project(tmp_path / "task", provider)
     room = tmp_path / "room"
     room.mkdir()
-    people = People(count=40, seed=SEED, recording=tmp_path / "task" / "answers.csv")
+    people = People(count=40, seed=SEED, recording=tmp_path / "task" / "answers.csv", time_per_unit_s=0.05)
     with simulation(spec, room, people=people, speed=SPEED, faults=more) as here:
         yield here, recorded
 
@@ -107,6 +107,19 @@ def live(here: Simulation, *, kills: int, within_s: float) -> int:
     return killed
 
 
+def assert_only_the_reconciler_has_the_token(here: Simulation) -> None:
+    run = here.project.run
+    assert run is not None
+    folder = here.project.folder.run(run.id)
+    for path, has in ((folder.loop_process, True), (folder.server_process, False)):
+        found = process.written(path)
+        assert found is not None
+        environment = Path(f"/proc/{found.pid}/environ").read_bytes()
+        assert (TOKEN.encode() in environment) is has, f"{path.name}: the token is{'' if has else ' not'} expected here"
+    for path in here.room.rglob("*"):
+        assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), f"the token stands in {path}"
+
+
 def counted(here: Simulation) -> list[dict[str, object]]:
     """The rows of the export that count."""
     exported = rows(here.project.store, here.project.task, identified=True)
@@ -123,6 +136,7 @@ def test_whatever_fails_at_the_provider_the_recorded_answers_are_approved_and_ea
     with rehearsal(tmp_path, PROLIFIC, **FAULTS) as (here, recorded):
         promised = patiently(here.project.preview).lines
         patiently(here.project.up)
+        assert_only_the_reconciler_has_the_token(here)
         here.begin()
         killed = live(here, kills=KILLS, within_s=1500 if FULL else 300)
         result, found = here.result(), counted(here)

@@ -30,7 +30,7 @@ from crowdstack.ports import Listing, Memory
 from crowdstack.providers.pace import Paced
 from crowdstack.providers.prolific.answers import Study as Found
 from crowdstack.providers.prolific.answers import StudyStatus, Submission, SubmissionStatus
-from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
+from crowdstack.providers.prolific.api import PAGE, Prolific, Rejection, StudyMove
 from crowdstack.providers.prolific.drift import drift
 from crowdstack.providers.prolific.faults import ApiRefused
 from crowdstack.providers.prolific.legacy import as_filter
@@ -427,6 +427,9 @@ class ProlificProvider:
             with _shown(id_):
                 found = tuple(self._api.list_submissions(id_))
             self._asked[key] = at
+            self._visits[key].first_s = self._pace_s[0] * (
+                1 + len(found) // PAGE
+            )  # as many requests a minute as before
             return found
 
         if key not in self._visits:
