@@ -40,7 +40,7 @@ async def send(server: TaskServer, body: bytes, headers: dict[str, str]) -> HTTP
 
 async def heard(client: ControlClient, within_s: float = 1.5) -> bool:
     end = time.monotonic() + within_s
-    while not (hinted := client.hinted()) and time.monotonic() < end:
+    while not (hinted := client.hinted()) and time.monotonic() < end:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     return hinted
 
@@ -147,7 +147,7 @@ def test_the_key_is_nowhere_on_the_disk_and_gone_with_the_process(tmp_path: Path
             await client.connect(None)
             await client.set_hook_key(KEY)
             await send(server, b"{}", signed(b"{}"))
-            files = [file for file in tmp_path.rglob("*") if file.is_file()]
+            files = [file for file in tmp_path.rglob("*") if file.is_file()]  # noqa: ASYNC240
             assert RunFolder(tmp_path / "run").inbox in files
             secret = bytes(KEY.secret)
             for file in files:
