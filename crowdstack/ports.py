@@ -41,6 +41,7 @@ from crowdstack.model import (
     VisitState,
     WorkerId,
 )
+from crowdstack.tokens import Secret
 
 # ---------------------------------------------------------------------------------------------------- engine
 
@@ -165,6 +166,26 @@ class Provider(Protocol):
     def ask_return(self, key: StudyKey, submission: str, reason: str) -> None:
         """Ask the worker to give back a visit that was handed in with nothing in it. Refused where there is no such thing."""
 
+    def watch(self, key: StudyKey, at: str) -> HookKey | None:
+        """Have changes of the study told to the public address `at` by hooks signed with this key. A repeat mends what is
+        missing, and nothing else. None: no hooks, by its settings or because it has none. Refused: the account has none."""
+
+    def unwatch(self, key: StudyKey, at: str) -> None:
+        """No hooks of this study to `at` any more. A repeat does nothing."""
+
+    def hint(self, key: StudyKey) -> None:
+        """Something may have changed there: what is fetched is to be new soon. However often, it is asked at its own pace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookKey:
+    """How a provider signs its hooks: base64 of HMAC-SHA256(secret, timestamp + body). The names are those of headers."""
+
+    secret: Secret = field(repr=False)
+    event: str  # which event it is: the same when it is delivered again
+    timestamp: str
+    signature: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
@@ -252,6 +273,12 @@ class Control(Protocol):
 
     async def drain(self, *, now: bool = False) -> None:
         """Give out no more units; `drained` is the last event once no hold is open (`now`: holds end at once)."""
+
+    async def set_hook_key(self, key: HookKey) -> None:
+        """Take hooks signed so, until the server ends: it keeps the key in memory only, so each connection tells it anew."""
+
+    def hinted(self) -> bool:
+        """Whether a hook came since this was asked last. What it said is told to nobody: it is a reason to look."""
 
     async def release(self, seq: int) -> None:
         """Events up to `seq` are in a backup of the store: the server may delete them."""

@@ -552,6 +552,7 @@ def _keep_so(project: Project, run_id: RunId) -> None:
     """Reconcile this run until it is destroyed; LockHeld when somebody else does."""
     from crowdstack.reconcile.loop import reconcile as loop
     from crowdstack.server.client import ControlClient
+    from crowdstack.server.hooks import PATH
 
     folder, store, deployment = project.folder, project.store, project.deployment
     run = store.run(run_id)
@@ -567,6 +568,10 @@ def _keep_so(project: Project, run_id: RunId) -> None:
         if there is None:
             return None
         return open_crowd(folder, store.run(run_id), origin=there.origin, link_key=there.keys["link"])
+
+    def hooks_at() -> str | None:
+        there = project.server()
+        return there.origin + PATH if there is not None and there.origin.startswith("https://") else None
 
     def ready() -> None:
         identity = process.identify(os.getpid())
@@ -586,6 +591,7 @@ def _keep_so(project: Project, run_id: RunId) -> None:
         clock=project.clock,
         log=logging.getLogger("crowdstack.reconcile"),
         ready=ready,
+        hooks_at=hooks_at,
     )
     asyncio.run(job)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from crowdstack.errors import Busy, Refused
 from crowdstack.folder import private_file, private_folder
 from crowdstack.model import Money, Study, StudyKey, StudyState, TaskName, VisitId, WorkerId
-from crowdstack.ports import Listing
+from crowdstack.ports import HookKey, Listing
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (
@@ -167,6 +167,15 @@ class Books:
 
     def ask_return(self, key: StudyKey, submission: str, reason: str) -> None:
         raise Refused(f"the {self.name} provider knows of no visit without answers")
+
+    def watch(self, key: StudyKey, at: str) -> HookKey | None:
+        return None
+
+    def unwatch(self, key: StudyKey, at: str) -> None:
+        """Nothing is told by it."""
+
+    def hint(self, key: StudyKey) -> None:
+        """Books are as they are."""
 
     def gross(self, reward: Money) -> Money:
         """No fees: a visit costs its reward."""

@@ -21,12 +21,12 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, TypeVar
 
-from crowdstack.errors import Busy, CrowdstackError, InboxRegressed, LockHeld, StoreMoved
+from crowdstack.errors import Busy, CredentialsMissing, CrowdstackError, InboxRegressed, LockHeld, Refused, StoreMoved
 from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState, WorkerId
 from crowdstack.plan.actions import Action, Drain, OfferUnits, Spending, TearDown, draft
 from crowdstack.plan.decide import Observed, Rest, RestState, decide
 from crowdstack.plan.desired import Desired
-from crowdstack.ports import Clock, Control, Crowd, Provider, Store
+from crowdstack.ports import Clock, Control, Crowd, HookKey, Provider, Store
 from crowdstack.reconcile.act import record_and_send, send_recorded
 from crowdstack.reconcile.observe import hear, observe
 
@@ -45,6 +45,8 @@ _SENDING_S = 10.0  # spent at most on sending in one round, bar the last request
 _HEARING_S = 5.0  # spent at most on news from the server before the next round
 _CHUNK = 500  # units offered at once
 _UNDERWAY = timedelta(seconds=2)  # longer than an event takes from the server's disk to us
+_WATCH_S = 3600.0  # until it is seen whether hooks are still subscribed to: a provider gives up on them in days
+_UNWATCHED_S = 60.0  # the same where that failed
 _SPEND_S = 15.0  # left of the lease when more is spent: longer than a request to a provider may take
 
 
@@ -61,17 +63,20 @@ async def reconcile(
     clock: Clock,
     log: logging.Logger,
     ready: Callable[[], None] = lambda: None,
+    hooks_at: Callable[[], str | None] = lambda: None,
 ) -> None:
     """Bring the run to what is wanted of it and keep it so; returns once it is destroyed.
 
     `revive` brings the stack up again (its server may have died); `tear_down` destroys it, removes the inbox and proves
     that nothing is left; both may be repeated. `backup`: file for copies of the store, now and then and before the end. `ready` is called
-    once this is the run's one reconciler.
+    once this is the run's one reconciler. `hooks_at`: where the server takes hooks, if a provider can reach it.
     LockHeld when another reconciler is at it; StoreMoved when the store was taken away.
     """
     with store.reconciler_lock(run), ThreadPoolExecutor(1, "reconcile") as worker:
         ready()
-        loop = _Loop(run, store, control_factory, provider, crowd, revive, tear_down, backup, clock, log, worker)
+        loop = _Loop(
+            run, store, control_factory, provider, crowd, revive, tear_down, backup, clock, log, worker, hooks_at
+        )
         try:
             await loop.live()
         finally:
@@ -113,15 +118,22 @@ class _Loop:
         clock: Clock,
         log: logging.Logger,
         worker: ThreadPoolExecutor,
+        hooks_at: Callable[[], str | None],
     ) -> None:
         self._run, self._store, self._provider, self._crowd = run, store, provider, crowd
         self._control_factory, self._revive, self._destroy, self._backup = control_factory, revive, tear_down, backup
-        self._clock, self._log, self._worker = clock, log, worker
+        self._clock, self._log, self._worker, self._hooks_at = clock, log, worker, hooks_at
         self._control: Control | None = None  # the proven line to the server, while there is one
         self._told: tuple[StudyKey, int, StudyState] | None = None  # places, as last told over this line
         # workers who are out and, if not all others are in, those who are: as last told over this line
         self._admitted: tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None] | None = None
         self._draining: bool | None = None  # `now` of the last `drain` over this line
+        self._hooks: tuple[str | None, HookKey | None] = (
+            None,
+            None,
+        )  # where they are subscribed to come, and their key
+        self._watch_at = float("-inf")  # when that is seen to again
+        self._key_told: HookKey | None = None  # over this line
         self._heard_until = datetime.min.replace(tzinfo=timezone.utc)  # the server was silent, so all before is stored
         self._refused: dict[str, tuple[str, float]] = {}  # key -> why, until when it is left alone
         self._settings: Any = None
@@ -199,7 +211,9 @@ class _Loop:
             self._log.warning("no line to the server: %s", fault)
             await self._bring_back()
             return
-        self._control, self._told, self._admitted, self._draining = control, None, None, None
+        self._control, self._told, self._admitted, self._draining, self._key_told = control, None, None, None, None
+        if self._hooks_at() != self._hooks[0]:
+            self._watch_at = float("-inf")
         self._revived.reset()
         self._log.info("connected at event %d of inbox %s, epoch %d", position.seq, position.inbox, position.epoch)
 
@@ -239,6 +253,8 @@ class _Loop:
 
     async def _round(self) -> tuple[bool, bool]:
         """Observe, decide, act once. (the run is gone, something was done)"""
+        if self._control is not None and self._control.hinted():
+            await self._aside(self._provider.hint, StudyKey(self._run))
         run, desired, observed = await self._asked(self._look, self._clock.monotonic())
         decision = decide(desired, observed)
         if not self._may_spend():
@@ -246,6 +262,8 @@ class _Loop:
         await self._tell_admission(desired)
         await self._tell_places(desired, observed)
         await self._tell_claims()
+        if observed.study is not None:
+            await self._watch(desired.study)
         await self._note(decision.rest)
         if TearDown() in decision.actions:
             await self._end()
@@ -352,6 +370,33 @@ class _Loop:
             await self._control.settle_claims(claims)
             await self._aside(self._store.mark_claims_told, self._run, [visit for visit, _ in claims])
 
+    async def _watch(self, study: StudyKey) -> None:
+        """Have the provider tell of changes, so that they are looked at soon. Whatever becomes of it, all is looked at now and
+        then as without it: hooks change when something is heard, never what."""
+        if self._control is None:
+            return
+        if (now := self._clock.monotonic()) >= self._watch_at and (at := self._hooks_at()) is not None:
+            self._watch_at, self._hooks = now + _WATCH_S, (at, self._hooks[1])
+            try:
+                self._hooks = at, await self._aside(self._provider.watch, study, at)
+            except (Busy, Refused, CredentialsMissing) as fault:
+                self._log.warning("no webhooks for now, the provider is looked at every so often: %s", fault)
+                self._watch_at = now + (_UNWATCHED_S if isinstance(fault, Busy) else _WATCH_S)
+        key = self._hooks[1]
+        if key is not None and key != self._key_told:
+            await self._control.set_hook_key(key)
+            self._key_told = key
+            await self._aside(self._provider.hint, study)  # what came without a line was told to nobody
+
+    async def _unwatch(self) -> None:
+        """Once; what is left behind tells nobody anything, and is taken over by the next run at the same address."""
+        if (at := self._hooks_at()) is None:
+            return
+        try:
+            await self._aside(self._provider.unwatch, StudyKey(self._run), at)
+        except (Busy, Refused, CredentialsMissing) as fault:
+            self._log.warning("webhooks to %s may still be subscribed to: %s", at, fault)
+
     async def _to_server(self, action: Action) -> None:
         if self._control is None:
             return
@@ -419,6 +464,7 @@ class _Loop:
         await self._aside(self._record, TearDown())
         await self._copy()
         await self._aside(self._crowd.stop)
+        await self._unwatch()
         await self.drop_line()
         try:
             await self._aside(self._destroy)

@@ -19,7 +19,9 @@ from tornado.iostream import IOStream, StreamBufferFullError, StreamClosedError
 from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
+from crowdstack.server import hooks
 from crowdstack.server.control import ControlSocket
+from crowdstack.server.hooks import Took
 from crowdstack.server.pool import now
 from crowdstack.server.session import RETRY_S, Keep, Reply, Session
 from crowdstack.server.site import HEADERS
@@ -63,6 +65,7 @@ class Metrics:
 
         self.answers = counter("frames_answered", "Frames sent to workers, by type", "type")
         self.faults = counter("faults", "Frames that could not be understood")
+        self.hooks = counter("hooks", "Hooks of the provider, by what became of them", "took")
         self.turned_away = counter("turned_away", "Connections refused by a limit", "limit")
         self.sockets = gauge("sockets", "Open worker sockets")
         self.seq = gauge("inbox_seq", "Number of the last event on disk")
@@ -294,6 +297,18 @@ class SubmissionsHandler(Handler):
         self.finish(frames.TO_WORKER.to_json(frame))
 
 
+class HooksHandler(Handler):
+    """The provider's hooks. The answer has no body and says nothing of the run: anybody can send here."""
+
+    def post(self) -> None:
+        took = self.server.hooks.take(self.request.headers, self.request.body)
+        self.server.metrics.hooks.labels(took.word).inc()
+        if took is Took.NO_KEY:
+            self.set_header("Retry-After", _RETRY_S)
+        self.set_status(took.status)
+        self.finish()
+
+
 class WorkSocket(WebSocketHandler):
     """The worker socket. Tornado reads no further frame until what `on_message` returned is done: one at a time."""
 
@@ -416,6 +431,7 @@ def application(server: TaskServer) -> Application:
         ("/healthz", HealthHandler, with_server),
         ("/metrics", MetricsHandler, with_server),
         ("/v1/submissions", SubmissionsHandler, with_server),
+        (hooks.PATH, HooksHandler, with_server),
         ("/v1/work", WorkSocket, with_server),
         ("/v1/control", ControlSocket, with_server),
         (".*", FileHandler, with_server),

@@ -30,8 +30,8 @@ from crowdstack.model import (
     VisitId,
     WorkerId,
 )
-from crowdstack.ports import Batch, Unreadable
-from crowdstack.tokens import Secret, control_proof
+from crowdstack.ports import Batch, HookKey, Unreadable
+from crowdstack.tokens import Secret, b64, control_proof
 from crowdstack.wire import control as frames
 from crowdstack.wire.text import FrameError
 
@@ -39,7 +39,16 @@ _ANSWER_S = 15.0
 _CHUNK = 1024 * 1024  # bytes of items in one frame
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on while the machine sleeps
 
-Asking = frames.NewEpoch | frames.Units | frames.Workers | frames.Open | frames.Claims | frames.Drain | frames.Renew
+Asking = (
+    frames.NewEpoch
+    | frames.Units
+    | frames.Workers
+    | frames.Open
+    | frames.Claims
+    | frames.Drain
+    | frames.Hooks
+    | frames.Renew
+)
 T = TypeVar("T")
 
 
@@ -57,6 +66,7 @@ class ControlClient:
         self._events: asyncio.Queue[frames.Events | None] = asyncio.Queue()
         self._answers: dict[str, asyncio.Future[frames.Applied | frames.Busy]] = {}
         self._cursor: Cursor | None = None
+        self._hinted = False
 
     # -------------------------------------------------------------------------------------------- connecting
 
@@ -222,8 +232,18 @@ class ControlClient:
     async def drain(self, *, now: bool = False) -> None:
         await self._ask(frames.Drain(id=_id(), now=now))
 
+    async def set_hook_key(self, key: HookKey) -> None:
+        told = frames.Hooks(
+            id=_id(), secret=b64(key.secret), event=key.event, timestamp=key.timestamp, signature=key.signature
+        )
+        await self._ask(told)
+
+    def hinted(self) -> bool:
+        hinted, self._hinted = self._hinted, False
+        return hinted
+
     async def _ask(self, frame: Asking) -> frames.Applied:
-        """Send it and wait until it is durable there."""
+        """Send it and wait until the server goes by it: until it is durable, where it is to last."""
         answer: asyncio.Future[frames.Applied | frames.Busy] = asyncio.get_running_loop().create_future()
         self._answers[frame.id] = answer
         asked = _now_s()
@@ -266,6 +286,8 @@ class ControlClient:
                 frame = frames.FROM_SERVER.parse(raw, frames.BOUNDS)
                 if isinstance(frame, frames.Events):
                     self._events.put_nowait(frame)
+                elif isinstance(frame, frames.Look):
+                    self._hinted = True
                 elif isinstance(frame, (frames.Applied, frames.Busy)) and frame.of in self._answers:
                     _settle(self._answers[frame.of], frame)
                 elif isinstance(frame, frames.Fenced):

@@ -20,9 +20,10 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from crowdstack.errors import Busy
 from crowdstack.model import Claim, StudyState
+from crowdstack.ports import HookKey
 from crowdstack.server.pool import now
 from crowdstack.server.rows import Change
-from crowdstack.tokens import control_proof
+from crowdstack.tokens import Secret, control_proof, unb64
 from crowdstack.wire import control as frames
 from crowdstack.wire.text import FrameError
 
@@ -69,6 +70,7 @@ class ControlSocket(WebSocketHandler):
         self._sent: int | None = None  # last event sent; None before `resume`
         self._under_way: deque[tuple[int, int, int]] = deque()  # (last seq, events, bytes) not acknowledged
         self._events = self._bytes = 0  # their sums
+        self._hears = False  # of hooks
 
     def prepare(self) -> None:
         origin = self.request.headers.get("Origin")
@@ -166,6 +168,10 @@ class ControlSocket(WebSocketHandler):
             await self._new_epoch(frame)
         elif isinstance(frame, frames.Renew):
             self._send(frames.Applied(of=frame.id))
+        elif isinstance(frame, frames.Hooks):
+            server.hooks.key = _hook_key(frame)
+            self._hears = True
+            self._send(frames.Applied(of=frame.id))
         elif not isinstance(frame, frames.Auth):
             kept = await server.inbox.append(self._change(frame))
             self._send(frames.Applied(of=frame.id) if kept else frames.Busy(of=frame.id, retry_s=_RETRY_S))
@@ -188,6 +194,11 @@ class ControlSocket(WebSocketHandler):
                 raise FrameError("a claim is verified or refuted")
             return pool.settle([(put.visit, Claim(put.claim)) for put in frame.put], at)
         return pool.drain(frame.now, at)
+
+    def look(self) -> None:
+        """A hook came. A leader that connects now looks anyhow."""
+        if self.term and self._hears:
+            self._send(frames.Look())
 
     # -------------------------------------------------------------------------------------------- events
 
@@ -242,3 +253,13 @@ class ControlSocket(WebSocketHandler):
             self.write_message(frames.FROM_SERVER.to_json(frame)).add_done_callback(lambda sent: sent.exception())
         except WebSocketClosedError:
             pass  # it will resume where it was
+
+
+def _hook_key(frame: frames.Hooks) -> HookKey:
+    try:
+        secret = Secret(unb64(frame.secret))
+    except ValueError:
+        raise FrameError("the key of hooks is not base64url") from None
+    if not secret:
+        raise FrameError("the key of hooks is empty: anybody could sign with it")
+    return HookKey(secret=secret, event=frame.event, timestamp=frame.timestamp, signature=frame.signature)

@@ -17,6 +17,7 @@ from crowdstack.folder import RunFolder, write_private
 from crowdstack.process import identify
 from crowdstack.server.app import Door, Listener, Metrics, application
 from crowdstack.server.control import LEASE_S, ControlSocket, Lease
+from crowdstack.server.hooks import Hooks
 from crowdstack.server.inbox import Inbox
 from crowdstack.server.pool import Pool, now
 from crowdstack.server.session import Desk
@@ -42,6 +43,7 @@ class TaskServer:
         self.config_digest = config_digest(config.to_bytes())
         self.door, self.metrics = Door(), Metrics()
         self.controls: set[ControlSocket] = set()
+        self.hooks = Hooks(self._pass_hooks_on)
         self.port = config.port
 
     @property
@@ -109,6 +111,10 @@ class TaskServer:
     def _tell_controls(self) -> None:
         for control in self.controls:
             control.pump()
+
+    def _pass_hooks_on(self) -> None:
+        for control in self.controls:
+            control.look()
 
     async def _tick(self) -> None:
         """What time brings: expired holds, silent visits, a full disk."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from types import UnionType
 from typing import Any, get_args, get_type_hints
@@ -131,13 +131,24 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Take the provider's hooks that are signed with `secret` (base64url). The rest are names of headers. Kept in memory only."""
+
+    id: Id
+    secret: str = field(repr=False)
+    event: str
+    timestamp: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Renew:
     """Keeps the lease."""
 
     id: Id
 
 
-FromClient = Auth | Resume | NewEpoch | Ack | Release | Units | Workers | Open | Claims | Drain | Renew
+FromClient = Auth | Resume | NewEpoch | Ack | Release | Units | Workers | Open | Claims | Drain | Hooks | Renew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,8 +214,13 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A hook came, or several: the provider has news. Told once a second at most, to who gave the key on this connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """The frame with this id is durable. After a new epoch: also where it starts."""
+    """The frame with this id is durable (`hooks`: is gone by). After a new epoch: also where it starts."""
 
     of: Id
     inbox: str | None = None
@@ -221,7 +237,7 @@ class Busy:
     retry_s: float
 
 
-FromServer = Challenge | Welcome | Held | Fenced | Resumed | Regressed | Events | Applied | Busy
+FromServer = Challenge | Welcome | Held | Fenced | Resumed | Regressed | Events | Look | Applied | Busy
 
 FROM_CLIENT: Frames[FromClient] = Frames(
     {
@@ -235,6 +251,7 @@ FROM_CLIENT: Frames[FromClient] = Frames(
         "open": Open,
         "claims": Claims,
         "drain": Drain,
+        "hooks": Hooks,
         "renew": Renew,
     }
 )
@@ -247,6 +264,7 @@ FROM_SERVER: Frames[FromServer] = Frames(
         "resumed": Resumed,
         "regressed": Regressed,
         "events": Events,
+        "look": Look,
         "applied": Applied,
         "busy": Busy,
     }

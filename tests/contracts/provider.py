@@ -142,3 +142,17 @@ class ProviderContract:
         self.open(provider)
         with pytest.raises(Refused):
             provider.pay_bonus(KEY, visit(1), ANN, None, payment="first", net=REWARD)
+
+    def test_watching_may_be_repeated_and_a_hint_changes_nothing(self, provider: Provider) -> None:
+        """With hooks or without them."""
+        at = "https://study.example.org/v1/hooks"
+        provider.hint(KEY)
+        self.open(provider)
+        before = provider.fetch_study(KEY)
+        assert provider.watch(KEY, at) == provider.watch(KEY, at)
+        for _ in range(100):
+            provider.hint(KEY)
+        for _ in range(2):
+            provider.unwatch(KEY, at)
+        assert provider.fetch_study(KEY) == before
+        assert provider.spent() == Money(0, "USD")

@@ -11,7 +11,7 @@ from typing import Any
 
 from crowdstack.errors import Busy
 from crowdstack.model import Claim, Cursor, Event, ItemOffer, StudyKey, StudyState, UnitId, UnitOffer, VisitId, WorkerId
-from crowdstack.ports import Batch
+from crowdstack.ports import Batch, HookKey
 from crowdstack.server.pool import Fault, No, Now, Pool, Terms
 from crowdstack.server.rows import Change, Hold, HoldState, Visit
 from crowdstack.wire.control import ItemData, UnitPut
@@ -171,6 +171,12 @@ class Line:
 
     async def drain(self, *, now: bool = False) -> None:
         self._do(lambda: self._server.keep(self._server.pool.drain(now, self._server.now())))
+
+    async def set_hook_key(self, key: HookKey) -> None:
+        raise AssertionError("nobody subscribed to hooks")
+
+    def hinted(self) -> bool:
+        return False
 
     async def release(self, seq: int) -> None:
         self._do(lambda: None)

@@ -13,7 +13,7 @@ from typing import Any
 from crowdstack.errors import Busy, InboxRegressed
 from crowdstack.model import Cursor, Drained, EventKind, ItemOffer, RunState, StudyKey, StudyState, UnitId, UnitOffer
 from crowdstack.plan.desired import Desired
-from crowdstack.ports import Batch
+from crowdstack.ports import Batch, HookKey
 from crowdstack.providers.mock import MockProvider
 from crowdstack.reconcile.loop import reconcile
 from crowdstack.store.store import PeeweeStore
@@ -55,6 +55,8 @@ class Server:
     sent: int = 0
     acked: int = 0
     lease_s: float = 30.0  # left, whenever it is asked for
+    hook_key: HookKey | None = None
+    hooked: bool = False  # a hook came
     line_breaks: int = 0  # how many more times the line breaks after a batch was told
 
     def _answer(self, what: str) -> None:
@@ -119,6 +121,14 @@ class Server:
         if not any(event.kind is EventKind.DRAINED for event in self.inbox.events):
             self.inbox.say(EventKind.DRAINED, Drained())
 
+    async def set_hook_key(self, key: HookKey) -> None:
+        self._answer("hooks")
+        self.hook_key = key
+
+    def hinted(self) -> bool:
+        hinted, self.hooked = self.hooked, False
+        return hinted
+
     async def release(self, seq: int) -> None:
         self._answer(f"release {seq}")
 
@@ -159,6 +169,7 @@ class Stage:
         self.run = self.store.open_run(TASK, settings=settings, items=items(*names), repeats=1, fresh=False, now=NOW)
         self.desired = Desired.from_settings(settings["desired"], run=self.run.id)
         self.server = Server(Inbox(self.store, self.run), self.clock)
+        self.hooks_at: str | None = None
         self.revived = 0
         self.torn_down = 0
 
@@ -193,6 +204,7 @@ class Stage:
                     backup=str(self.folder / "backup.db"),
                     clock=self.clock,
                     log=logging.getLogger("tests.reconcile"),
+                    hooks_at=lambda: None if self.server.gone else self.hooks_at,
                 )
             )
         except Killed:
@@ -218,7 +230,7 @@ class MortalServer:
 
     def __getattr__(self, name: str) -> Any:
         verb, life = getattr(self._server, name), self._life
-        if name == "lease_left_s":
+        if name in ("lease_left_s", "hinted"):
             return verb
 
         async def called(*arguments: Any, **more: Any) -> Any:

@@ -26,7 +26,7 @@ from crowdstack.model import (
     gross_of,
     visit_of,
 )
-from crowdstack.ports import Listing, Memory
+from crowdstack.ports import HookKey, Listing, Memory
 from crowdstack.providers.pace import Paced
 from crowdstack.providers.prolific.answers import Study as Found
 from crowdstack.providers.prolific.answers import StudyStatus, Submission, SubmissionStatus
@@ -51,6 +51,8 @@ _STATES = {
 _PENDING = (StudyStatus.SCHEDULED, StudyStatus.PUBLISHING)
 _OVER = (StudyStatus.AWAITING_REVIEW, StudyStatus.COMPLETED)  # every place taken, or stopped: more places reopen it
 _GROUPS = {"allow_groups": "participant_group_allowlist", "block_groups": "participant_group_blocklist"}
+_EVENTS = ("study.status.change", "submission.status.change")
+_TIME, _SIGNATURE = "X-Prolific-Request-Timestamp", "X-Prolific-Request-Signature"
 _LAG = timedelta(minutes=2)  # what is read is never older
 _FIRST_S, _LONGEST_S = 5.0, 60.0  # between two looks at the provider
 
@@ -380,8 +382,40 @@ class ProlificProvider:
 
     # -------------------------------------------------------------------------------------------- looking
 
+    def watch(self, key: StudyKey, at: str) -> HookKey | None:
+        """The workspace's secret is taken as it is: a new one would make strangers of everybody else's hooks. A subscription
+        that was not noted may not have been confirmed, and then tells nothing: it is made anew."""
+        if not self._settings.get("webhooks"):
+            return None
+        secret = next(iter(self._api.list_hook_secrets()), None) or self._api.create_hook_secret()
+        notes, missing = self._notes(key), set(_EVENTS)
+        for found in self._api.list_subscriptions():
+            noted = notes.get(f"hook:{found.event}") == found.id
+            if noted and found.url == at:
+                missing.discard(found.event)
+            elif noted or found.url == at:
+                self._unsubscribe(found.id)
+        for event in sorted(missing):
+            notes.put(f"hook:{event}", self._api.subscribe(event, at).id)
+        return HookKey(secret=secret.value, event="X-Event-ID", timestamp=_TIME, signature=_SIGNATURE)
+
+    def unwatch(self, key: StudyKey, at: str) -> None:
+        if not self._settings.get("webhooks"):
+            return
+        noted = {self._notes(key).get(f"hook:{event}") for event in _EVENTS}
+        for enabled in (True, False):  # Prolific stops what failed for days
+            for found in self._api.list_subscriptions(enabled=enabled):
+                if found.id in noted or found.url == at:
+                    self._unsubscribe(found.id)
+
+    def _unsubscribe(self, subscription: str) -> None:
+        try:
+            self._api.unsubscribe(subscription)
+        except ApiRefused as fault:
+            if fault.status != 404:  # somebody was faster
+                raise
+
     def hint(self, key: StudyKey) -> None:
-        """Something may have changed there: look soon."""
         for paced in (self._studies.get(key), self._visits.get(key)):
             if paced is not None:
                 paced.hint()

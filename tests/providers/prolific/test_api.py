@@ -17,7 +17,7 @@ from crowdstack.providers.prolific.answers import StudyStatus, SubmissionStatus
 from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
 from crowdstack.providers.prolific.draft import CodeAction, CompletionCode, StudyDraft
 from crowdstack.providers.prolific.faults import ApiRefused
-from crowdstack.providers.prolific.hooks import verify_hook
+from crowdstack.server.hooks import verify_hook
 from crowdstack.tokens import Secret
 from tests.providers.prolific import service as s
 from tests.providers.prolific.service import (
