@@ -221,6 +221,7 @@ class Deployment:
             notes=(
                 *(f"takes effect with the next run: {edit}" for edit in edits.next_run),
                 *(notes_of(wanted.spec) if begins else ()),
+                *(f"changed at the provider: {line}" for line in self._drift(desired, observed)),
             ),
             never_changes=(
                 *((f"metadata.name: {desired.task} (another name is another task)",) if stands.new else ()),
@@ -369,6 +370,11 @@ class Deployment:
             gross=self._store.gross(desired.study) or table,
             exposure=self._store.exposure(desired.task, desired.reward.currency),
         )
+
+    def _drift(self, desired: Desired, observed: Observed) -> tuple[str, ...]:
+        if observed.study is None:
+            return ()
+        return self._provider.drift(desired.study, reward=desired.reward, title=desired.title)
 
     def _observe(self, desired: Desired, stands: Rehearsal, ended: tuple[EndedVisit, ...] = ()) -> Observed:
         gross = self._provider.gross(desired.reward)

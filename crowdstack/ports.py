@@ -155,6 +155,10 @@ class Provider(Protocol):
     def spent(self) -> Money | None:
         """What the provider's own books say was debited for all studies of this task; None before the first study."""
 
+    def drift(self, key: StudyKey, *, reward: Money, title: str) -> tuple[str, ...]:
+        """How the listing differs from what it would be made like now: edited by hand, or by a spec whose edit came too late.
+        A line each, for people; nothing is done about it."""
+
     def fetch_visits(self, key: StudyKey) -> Listing | None:
         """Everybody who ever took a place of the study, as the provider tells now. None: it cannot tell (the server's word
         holds). May be some seconds old; `Listing.at` says."""
@@ -257,8 +261,8 @@ class Control(Protocol):
     async def offer(self, items: Sequence[ItemOffer], units: Sequence[UnitOffer], drop: Sequence[UnitId] = ()) -> None:
         """Units that may be worked on; durable at the server when this returns. Chunked by the caller: <= 500 units."""
 
-    async def set_workers(self, blocked: Sequence[WorkerId]) -> None:
-        """All workers that are to get nothing (the whole list, a total)."""
+    async def set_workers(self, blocked: Sequence[WorkerId], allowed: Sequence[WorkerId] | None = None) -> None:
+        """All workers that are to get nothing and, unless it is None, all that may get something (whole lists, totals)."""
 
     async def open_study(self, study: StudyKey, *, places: int, state: StudyState) -> None:
         """How many visits of the study the server may admit in all, and whether it admits any now."""
@@ -569,6 +573,21 @@ class Store(Protocol):
     def blocked(self, task: TaskName) -> tuple[WorkerId, ...]: ...
     def block(self, task: TaskName, workers: list[WorkerId], *, reason: str, by: str, now: datetime) -> None:
         """They get nothing in any run of the task, from now on. NotFound for a task that is not here."""
+
+    def admission(
+        self, task: TaskName, *, require: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None]:
+        """Who gets nothing (blocked here, or holding one of `exclude`) and who alone may get something: those that hold all
+        of `require`, None without one."""
+
+    def qualifications(self, task: TaskName, worker: WorkerId) -> dict[str, int]:
+        """What this worker holds: name -> score."""
+
+    def qualify(
+        self, task: TaskName, workers: list[WorkerId], name: str, score: int, *, by: str, now: datetime
+    ) -> None: ...
+    def revoke(self, task: TaskName, workers: list[WorkerId], name: str) -> int:
+        """How many held it."""
 
     def unblock(self, task: TaskName, workers: list[WorkerId]) -> int:
         """How many were blocked here (those that the spec blocks stay so)."""

@@ -238,7 +238,9 @@ def status_rows(now: Status, *, links: bool = False) -> list[tuple[str, str]]:
     """
     units = now.units
     counts = [f"{getattr(units, name)} {name}" for name in ("open", "assigned", "submitted", "approved")]
-    counts += [f"{getattr(units, name)} {name}" for name in ("excluded", "rejected", "surplus") if getattr(units, name)]
+    counts += [
+        f"{getattr(units, name)} {name}" for name in ("excluded", "rejected", "surplus", "void") if getattr(units, name)
+    ]
     spend = str(now.spend) if now.exposure == now.spend else f"{now.spend}, at most {now.exposure} with what is open"
     rows = [
         ("task", now.task),

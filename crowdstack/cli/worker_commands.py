@@ -16,7 +16,7 @@ from crowdstack.model import WorkerId
 
 @click.group()
 def workers() -> None:
-    """Look at workers and their visits, block and unblock them.
+    """Look at workers and their visits, block them, give and take qualifications.
 
     \b
     Example:
@@ -108,6 +108,42 @@ def unblock(session: Session, worker_ids: tuple[str, ...], spec: Path | None) ->
     with session.project(spec) as project:
         freed = project.store.unblock(project.task, [WorkerId(worker) for worker in worker_ids])
     out(f"unblocked: {freed}")
+
+
+@workers.command()
+@click.argument("name")
+@click.argument("worker_ids", metavar="WORKER...", nargs=-1, required=True)
+@click.option("--score", type=int, default=100, show_default=True, help="Kept with it.")
+@spec_option
+@pass_session
+def qualify(session: Session, name: str, worker_ids: tuple[str, ...], score: int, spec: Path | None) -> None:
+    """Give workers a qualification (see workers.require and workers.exclude of the spec). In force at once.
+
+    \b
+    Example:
+      crowdstack workers qualify trained 5f3c8d1e2a9b7c6d5e4f3a2b
+    """
+    with session.project(spec) as project:
+        chosen = [WorkerId(worker) for worker in worker_ids]
+        project.store.qualify(project.task, chosen, name, score, by=me(), now=datetime.now(timezone.utc))
+    out(f"{name}: {len(worker_ids)}")
+
+
+@workers.command()
+@click.argument("name")
+@click.argument("worker_ids", metavar="WORKER...", nargs=-1, required=True)
+@spec_option
+@pass_session
+def revoke(session: Session, name: str, worker_ids: tuple[str, ...], spec: Path | None) -> None:
+    """Take a qualification from workers.
+
+    \b
+    Example:
+      crowdstack workers revoke trained 5f3c8d1e2a9b7c6d5e4f3a2b
+    """
+    with session.project(spec) as project:
+        gone = project.store.revoke(project.task, [WorkerId(worker) for worker in worker_ids], name)
+    out(f"{name}: {gone} fewer")
 
 
 COMMANDS = (workers,)

@@ -108,7 +108,7 @@ class RejectVisit(_OfVisit):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayBonus(_OfVisit):
-    """Pay a worker on top, for this visit. Ordered by a person or by `pay.top_up`; never decided twice: `payment` is its name."""
+    """Pay a worker on top, for this visit. Ordered by a person, never decided: `payment` is its name."""
 
     kind: ClassVar[str] = "bonus"
     payment: str

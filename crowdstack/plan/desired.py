@@ -65,8 +65,6 @@ class Desired:
     minimum_hourly: Money | None = None  # by the provider's rules, or the spec's
     recommended_hourly: Money | None = None
     refuse_underpaid: bool = True  # below the minimum nothing is begun
-    top_up_to: Money | None = None  # an hour of visits that took longer than estimated
-    top_up_most: Money | None = None  # of one visit
     budget: Money | None = None
     when_short: WhenShort = WhenShort.REFUSE
     wave: int | None = None
@@ -74,6 +72,8 @@ class Desired:
     surplus_least: int = 5
     keep: bool = False
     blocked: tuple[WorkerId, ...] = ()
+    require: tuple[str, ...] = ()  # qualifications that a worker must hold
+    exclude: tuple[str, ...] = ()  # qualifications that keep a worker out
     provider: Mapping[str, Any] = field(default_factory=dict)  # for the adapter that wiring chooses: JSON
     crowd: Mapping[str, Any] = field(default_factory=dict)
 
@@ -118,12 +118,12 @@ class Desired:
                 "study": StudyKey(run),
                 "count": Count(settings["count"]),
                 "when_short": WhenShort(settings["when_short"]),
-                "blocked": tuple(settings["blocked"]),
+                **{name: tuple(settings.get(name, ())) for name in ("blocked", "require", "exclude")},
             }
         )
 
 
-_AMOUNTS = ("reward", "budget", "minimum_hourly", "recommended_hourly", "top_up_to", "top_up_most")
+_AMOUNTS = ("reward", "budget", "minimum_hourly", "recommended_hourly")
 
 
 def _to_json(value: Any) -> Any:
@@ -143,7 +143,6 @@ def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
     percent, least = (
         (0, provider.surplus) if isinstance(provider.surplus, int) else (int(provider.surplus.rstrip("% ")), 5)
     )
-    top_up = provider.pay.top_up
     floor, minutes = floor_of(spec), None
     if provider.type == "prolific" and task.estimated_time is not None:
         minutes = ceil_div(task.estimated_time * per_visit, 60)
@@ -164,8 +163,6 @@ def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
         minimum_hourly=floor[0],
         recommended_hourly=floor[1],
         refuse_underpaid=provider.type != "prolific" or provider.pay_floor == "refuse",
-        top_up_to=top_up.to_hourly if top_up else None,
-        top_up_most=top_up.at_most if top_up else None,
         budget=spec.budget.max if spec.budget else None,
         when_short=WhenShort(spec.budget.when_short) if spec.budget else WhenShort.REFUSE,
         wave=provider.wave,
@@ -173,6 +170,8 @@ def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
         surplus_least=least,
         keep=spec.lifecycle.keep,
         blocked=tuple(WorkerId(worker) for worker in spec.workers.block),
+        require=spec.workers.require,
+        exclude=spec.workers.exclude,
         provider=provider_settings(spec, minutes),
         crowd=_crowd_settings(spec),
     )

@@ -36,7 +36,7 @@ def provider_settings(spec: Spec, minutes: int | None) -> dict[str, Any]:
         return {"type": provider.type, "wallet": None if provider.wallet is None else str(provider.wallet)}
     told: dict[str, Any] = provider.model_dump(
         mode="json",
-        exclude={"wave", "surplus", "pay", "fee", "fee_percent", "vat_percent", "minimum_per_hour", "completion_codes"},
+        exclude={"wave", "surplus", "fee", "fee_percent", "vat_percent", "minimum_per_hour", "completion_codes"},
     )
     told["vat_bp"] = basis_points(provider.vat_percent)
     if provider.type == "generic":

@@ -159,6 +159,9 @@ class Books:
         if wallet is not None and wallet < self._debits(price.currency) + price:
             raise Refused(f"the wallet of {wallet} cannot pay {price} more", hint="put more into provider.wallet")
 
+    def drift(self, key: StudyKey, *, reward: Money, title: str) -> tuple[str, ...]:
+        return ()
+
     def fetch_visits(self, key: StudyKey) -> Listing | None:
         return None
 

@@ -123,12 +123,10 @@ class _Loop:
         self._clock, self._log, self._worker, self._hooks_at = clock, log, worker, hooks_at
         self._control: Control | None = None  # the proven line to the server, while there is one
         self._told: tuple[StudyKey, int, StudyState] | None = None  # places, as last told over this line
-        self._blocked: tuple[WorkerId, ...] | None = None  # workers, as last told over this line
+        # workers who are out and, if not all others are in, those who are: as last told over this line
+        self._admitted: tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None] | None = None
         self._draining: bool | None = None  # `now` of the last `drain` over this line
-        self._hooks: tuple[str | None, HookKey | None] = (
-            None,
-            None,
-        )  # where they are subscribed to come, and their key
+        self._hooks: tuple[str | None, HookKey | None] = None, None  # where they are subscribed to come, and their key
         self._watch_at = float("-inf")  # when that is seen to again
         self._key_told: HookKey | None = None  # over this line
         self._heard_until = datetime.min.replace(tzinfo=timezone.utc)  # the server was silent, so all before is stored
@@ -208,7 +206,7 @@ class _Loop:
             self._log.warning("no line to the server: %s", fault)
             await self._bring_back()
             return
-        self._control, self._told, self._blocked, self._draining, self._key_told = control, None, None, None, None
+        self._control, self._told, self._admitted, self._draining, self._key_told = control, None, None, None, None
         if self._hooks_at() != self._hooks[0]:
             self._watch_at = float("-inf")
         self._revived.reset()
@@ -256,7 +254,7 @@ class _Loop:
         decision = decide(desired, observed)
         if not self._may_spend():
             decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, Spending)))
-        await self._tell_blocked(desired)
+        await self._tell_admission(desired)
         await self._tell_places(desired, observed)
         await self._tell_claims()
         if observed.study is not None:
@@ -325,14 +323,16 @@ class _Loop:
             self._log.warning("%s refused: %s", key, why)
             self._refused[key] = (why, now + _REFUSED_S)
 
-    async def _tell_blocked(self, desired: Desired) -> None:
+    async def _tell_admission(self, desired: Desired) -> None:
         if self._control is None:
             return
-        here = await self._aside(self._store.blocked, desired.task)
-        blocked = tuple(sorted({*desired.blocked, *here}))
-        if blocked != self._blocked:
-            await self._control.set_workers(blocked)
-            self._blocked = blocked
+        here, allowed = await self._aside(
+            partial(self._store.admission, desired.task, require=desired.require, exclude=desired.exclude)
+        )
+        told = tuple(sorted({*desired.blocked, *here})), allowed
+        if told != self._admitted:
+            await self._control.set_workers(*told)
+            self._admitted = told
 
     async def _tell_places(self, desired: Desired, observed: Observed) -> None:
         """The server counts every visit that left with submissions, so rejected ones are added to the provider's places."""

@@ -18,6 +18,15 @@ def why(run: Run, worker: WorkerId, *, store: Store, provider: Provider, max_uni
         causes.append("the spec blocks this worker (workers.block)")
     if worker in store.blocked(run.task):
         causes.append("this worker was blocked by hand (`crowdstack workers unblock` takes it back)")
+    held = store.qualifications(run.task, worker)
+    causes += [
+        f"this worker does not hold {name!r}, which workers.require asks for"
+        for name in desired.require
+        if name not in held
+    ]
+    causes += [
+        f"this worker holds {name!r}, which workers.exclude keeps out" for name in desired.exclude if name in held
+    ]
     if run.closed_at is not None:
         causes.append(f"run {run.id} is over")
     elif run.wanted is not RunState.LIVE:

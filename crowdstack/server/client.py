@@ -217,8 +217,10 @@ class ControlClient:
         )
         await self._ask(frames.Units(id=_id(), items=(), put=put, drop=tuple(drop)))
 
-    async def set_workers(self, blocked: Sequence[WorkerId]) -> None:
-        await self._ask(frames.Workers(id=_id(), blocked=tuple(blocked)))
+    async def set_workers(self, blocked: Sequence[WorkerId], allowed: Sequence[WorkerId] | None = None) -> None:
+        await self._ask(
+            frames.Workers(id=_id(), blocked=tuple(blocked), allowed=None if allowed is None else tuple(allowed))
+        )
 
     async def open_study(self, study: StudyKey, *, places: int, state: StudyState) -> None:
         await self._ask(frames.Open(id=_id(), study=study, places=places, state=state.value))

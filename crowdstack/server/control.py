@@ -184,7 +184,7 @@ class ControlSocket(WebSocketHandler):
                 raise FrameError(f"units of {len(unknown)} items that were never told")
             return pool.offer(frame.items, frame.put, frame.drop, at)
         if isinstance(frame, frames.Workers):
-            return pool.block(frame.blocked, at)
+            return pool.admit(frame.blocked, frame.allowed, at)
         if isinstance(frame, frames.Open):
             if frame.state not in list(StudyState):
                 raise FrameError("not a state of a study")

@@ -8,6 +8,7 @@ the next ones gather, and go together in the next commit.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import secrets
@@ -330,6 +331,7 @@ class Inbox:
             holds=rows("SELECT * FROM assignments WHERE state = 'open'"),
             done=rows("SELECT worker, unit, visit FROM assignments WHERE state = 'done'"),
             claims=rows("SELECT * FROM claims"),
+            allowed=json.loads(meta.get("allowed", "null")),
             draining="draining" in meta,
             drained="drained" in meta,
         )

@@ -102,12 +102,14 @@ class Pool:
         self._unkept: dict[str, Hold] = {}  # ended or done, the disk does not say so yet
         self._offers = Offers()
         self._deadlines: list[tuple[float, str]] = []
+        self.allowed: set[str] | None = None  # None: everybody
         self.draining = False
         self.drained = False
 
     def load(self, rows: Snapshot, now: Now) -> None:
         """Forget everything and be what the disk says."""
         self._clear()
+        self.allowed = None if rows.allowed is None else set(rows.allowed)
         self.draining, self.drained = rows.draining, rows.drained
         for id_, n, data, done_by in rows.items:
             self.items[id_] = Item(id_, n, data, set(json.loads(done_by)))
@@ -182,6 +184,8 @@ class Pool:
             return No("ineligible"), change
         if worker.blocked:
             return No("blocked"), change
+        if not self._qualified(worker):
+            return No("ineligible"), change
         if self.draining:
             return No("closed"), change
         if self._at_limit(worker):
@@ -221,9 +225,9 @@ class Pool:
         if worker.hold is not None:
             return worker.hold, change
         visit.returned = False
-        if worker.blocked:
+        if worker.blocked or not self._qualified(worker):
             self._leave(visit, LeftReason.LIMIT, change)
-            return No("blocked"), change
+            return No("blocked" if worker.blocked else "ineligible"), change
         if self.draining or self._at_limit(worker):
             reason = LeftReason.CLOSED if self.draining else LeftReason.LIMIT
             self._leave(visit, reason, change)
@@ -409,9 +413,14 @@ class Pool:
                 change.rows.append(unit.row())
         return change
 
-    def block(self, workers: Sequence[str], now: Now) -> Change:
-        """These workers, and no others, get nothing."""
-        change, wanted = Change(now.wall), set(workers)
+    def admit(self, blocked: Sequence[str], allowed: Sequence[str] | None, now: Now) -> Change:
+        """The blocked ones, and no others, get nothing; unless `allowed` is None, those alone get something."""
+        change, wanted = Change(now.wall), set(blocked)
+        if (self.allowed is None) is not (allowed is None) or self.allowed != set(allowed or ()):
+            self.allowed = None if allowed is None else set(allowed)
+            change.rows.append(
+                ("meta", ("allowed", json.dumps(None if allowed is None else sorted(self.allowed or ()))))
+            )
         for worker in [*map(self._worker, wanted), *self.workers.values()]:
             if worker.blocked is not (worker.id in wanted):
                 worker.blocked = not worker.blocked
@@ -478,6 +487,9 @@ class Pool:
             hold.unit.item.id not in worker.did and hold.unit.offered_to in (None, worker.id)
             for hold in self.holds.values()
         )
+
+    def _qualified(self, worker: Worker) -> bool:
+        return self.allowed is None or worker.id in self.allowed
 
     def _at_limit(self, worker: Worker) -> bool:
         return self.terms.max_units is not None and worker.done >= self.terms.max_units

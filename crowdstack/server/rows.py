@@ -157,5 +157,6 @@ class Snapshot:
     holds: Iterable[tuple[Any, ...]]  # open assignments
     done: Iterable[tuple[str, str, str]]  # (worker, unit, visit) of assignments with answers
     claims: Iterable[tuple[str, str]]  # (visit, claim) as the provider told before the visit came
+    allowed: Iterable[str] | None  # workers; None: everybody
     draining: bool
     drained: bool

@@ -245,9 +245,6 @@ def _amounts(spec: Spec) -> Iterator[tuple[Path, Money]]:
         yield ("provider", "wallet"), provider.wallet
     if isinstance(provider, GenericProvider) and provider.minimum_per_hour:
         yield ("provider", "minimum_per_hour"), provider.minimum_per_hour
-    if top_up := provider.pay.top_up:
-        yield ("provider", "pay", "top_up", "to_hourly"), top_up.to_hourly
-        yield ("provider", "pay", "top_up", "at_most"), top_up.at_most
 
 
 def _faults_of_time(spec: Spec) -> Iterator[Located]:

@@ -126,6 +126,14 @@ class Target(Model):
 class Workers(Model):
     max_units: int | None = say("Units one worker may do in all.", default=None, example=50, ge=1)
     block: tuple[WorkerName, ...] = say("Workers who get nothing.", default=(), example=["w17"])
+    require: tuple[Slug, ...] = say(
+        "Qualifications that a worker must hold, all of them; others get nothing. Given with `crowdstack workers qualify`.",
+        default=(),
+        example=["trained"],
+    )
+    exclude: tuple[Slug, ...] = say(
+        "Qualifications that keep a worker out, any of them.", default=(), example=["pilot"]
+    )
 
 
 class Budget(Model):

@@ -50,9 +50,6 @@ def least_minutes(minutes: int) -> int:
 
 def faults_of_panel(spec: Spec) -> Iterator[Located]:
     provider = spec.provider
-    if provider.pay.top_up is not None and spec.task.estimated_time is None:
-        at = spec.document.at("provider", "pay", "top_up")
-        yield _missing(spec, ("task", "estimated_time"), f"a top-up{at} is for time beyond it", _ESTIMATE)
     if isinstance(provider, ProlificProvider | GenericProvider):
         yield from _faults_of_pay(spec, provider.type)
     if isinstance(provider, ProlificProvider):
@@ -94,7 +91,7 @@ def _faults_of_prolific(spec: Spec, provider: ProlificProvider) -> Iterator[Loca
             f"Prolific{here} pays in {' or '.join(CURRENCIES)}, not in {task.reward.currency}",
             "write it in the currency of your workspace",
         )
-    if task.estimated_time is None and provider.pay.top_up is None:  # told above
+    if task.estimated_time is None:
         why = f"Prolific{here} shows people how long a visit takes"
         yield _missing(spec, ("task", "estimated_time"), why, _ESTIMATE)
     yield from _faults_of_description(spec, provider)
@@ -239,7 +236,7 @@ def _faults_of_generic(spec: Spec, provider: GenericProvider) -> Iterator[Locate
                 where = ("provider", field) if field in provider.model_fields_set else ("provider",)
                 message = f'the link{at("provider", "link")} does not fill in "{parameter}"'
                 yield say(where, message, f"like {provider.plain_link}")
-    if provider.minimum_per_hour is not None and spec.task.estimated_time is None and provider.pay.top_up is None:
+    if provider.minimum_per_hour is not None and spec.task.estimated_time is None:
         why = f"a rate per hour{at('provider', 'minimum_per_hour')} follows from it"
         yield _missing(spec, ("task", "estimated_time"), why, _ESTIMATE)
 

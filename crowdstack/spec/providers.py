@@ -74,28 +74,6 @@ Crowd = Annotated[HumanCrowd | BotCrowd | ReplayCrowd, Field(discriminator="type
 Percent = Annotated[str, Form(str, r"^[0-9]{1,3} ?%$", "a percentage like 10 %")]
 
 
-class TopUp(Model):
-    """A bonus for those whose visits took longer than was estimated."""
-
-    to_hourly: Amount = say(
-        "When the median visit took longer than estimated, everybody paid is brought up to this rate per hour.",
-        change="next run",
-        example="9.00 GBP",
-    )
-    at_most: Amount = say(
-        "The most that one visit can be given; put aside from the budget.", change="next run", example="1.00 GBP"
-    )
-
-
-class Pay(Model):
-    top_up: TopUp | None = say(
-        "A bonus for time that was longer than estimated.",
-        default=None,
-        change="next run",
-        example={"to_hourly": "9.00 GBP", "at_most": "1.00 GBP"},
-    )
-
-
 class AnyProvider(Model):
     """What every crowd has."""
 
@@ -106,7 +84,6 @@ class AnyProvider(Model):
         default="10 %",
         example="10 %",
     )
-    pay: Pay = say("Pay beyond the reward.", default={}, change="next run")
 
 
 class MockProvider(AnyProvider):

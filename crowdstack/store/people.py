@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +12,7 @@ import peewee
 from crowdstack.model import Claim, ListedState, Money, RunId, StudyKey, TaskName, VisitId, VisitState, WorkerId
 from crowdstack.ports import PaymentRow, VisitRow, WorkerRow
 from crowdstack.store.base import Subject
+from crowdstack.store.database import many
 from crowdstack.store.tables import utc_text, utc_time
 
 _WORKERS = """
@@ -77,6 +80,47 @@ class People(Subject):
                     "INSERT INTO block (task, worker, reason, by, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     (task, worker, reason, by, utc_text(now)),
                 )
+
+    def admission(
+        self, task: TaskName, *, require: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None]:
+        with self._database.reading() as db:
+            out = db.execute_sql(
+                "SELECT worker FROM block WHERE task = ?1 UNION "
+                "SELECT worker FROM qualification WHERE task = ?1 AND name IN (SELECT value FROM json_each(?2)) ORDER BY worker",
+                (task, json.dumps(list(exclude))),
+            ).fetchall()
+            holders = db.execute_sql(
+                "SELECT worker FROM qualification WHERE task = ?1 AND name IN (SELECT value FROM json_each(?2)) "
+                "GROUP BY worker HAVING COUNT(*) = ?3 ORDER BY worker",
+                (task, json.dumps(list(require)), len(set(require))),
+            ).fetchall()
+            allowed = tuple(WorkerId(worker) for (worker,) in holders) if require else None
+            return tuple(WorkerId(worker) for (worker,) in out), allowed
+
+    def qualifications(self, task: TaskName, worker: WorkerId) -> dict[str, int]:
+        with self._database.reading() as db:
+            return dict(
+                db.execute_sql(
+                    "SELECT name, score FROM qualification WHERE task = ? AND worker = ? ORDER BY name", (task, worker)
+                ).fetchall()
+            )
+
+    def qualify(
+        self, task: TaskName, workers: list[WorkerId], name: str, score: int, *, by: str, now: datetime
+    ) -> None:
+        with self._database.writing() as db:
+            many(
+                db,
+                "INSERT INTO qualification (task, worker, name, score, by, at) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (task, name, worker) DO UPDATE SET score = excluded.score, by = excluded.by, at = excluded.at",
+                [(task, worker, name, score, by, utc_text(now)) for worker in workers],
+            )
+
+    def revoke(self, task: TaskName, workers: list[WorkerId], name: str) -> int:
+        with self._database.writing() as db:
+            gone = "DELETE FROM qualification WHERE task = ? AND worker = ? AND name = ?"
+            return sum(int(db.execute_sql(gone, (task, worker, name)).rowcount) for worker in workers)
 
     def unblock(self, task: TaskName, workers: list[WorkerId]) -> int:
         with self._database.writing() as db:

@@ -261,6 +261,20 @@ class Block(Table):
         primary_key = peewee.CompositeKey("task", "worker")
 
 
+class Qualification(Table):
+    """What the operator says a worker holds."""
+
+    task = peewee.ForeignKeyField(Task, column_name="task", lazy_load=False, index=False)
+    worker = peewee.TextField()
+    name = peewee.TextField()
+    score = peewee.IntegerField()
+    by = peewee.TextField()
+    at = peewee.TextField()
+
+    class Meta:
+        primary_key = peewee.CompositeKey("task", "name", "worker")
+
+
 class Cursor(Table):
     run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False, primary_key=True)
     inbox = peewee.TextField()
@@ -282,7 +296,7 @@ class Quarantine(Table):
 
 TABLES: tuple[type[Table], ...] = (
     Identity, Task, Generation, Run, Item, Unit, Visit, Assignment, Submission,
-    Verdict, Intent, Payment, Block, Listing, Memory, Cursor, Quarantine,
+    Verdict, Intent, Payment, Block, Qualification, Listing, Memory, Cursor, Quarantine,
 )  # fmt: skip
 
 

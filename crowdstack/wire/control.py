@@ -93,6 +93,7 @@ class Workers:
 
     id: Id
     blocked: tuple[str, ...]
+    allowed: tuple[str, ...] | None = None  # these alone; None: everybody who is not blocked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

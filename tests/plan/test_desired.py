@@ -137,15 +137,13 @@ def test_a_study_is_listed_with_the_tasks_own_words_and_codes_by_default(wish: A
 
 @pytest.mark.parametrize("type_", ["mock", "generic", "prolific"])
 def test_settings_of_every_crowd_survive_the_store(wish: Any, type_: str) -> None:
-    provider = {"type": type_, "pay": {"top_up": {"to_hourly": "9.00 GBP", "at_most": "1.00 GBP"}}}
     finish = {"finish": {"code": "BIRDS-17"}} if type_ == "generic" else {}
-    want = wish(task=PROLIFIC, provider={**provider, **finish})
-    assert (str(want.top_up_to), str(want.top_up_most)) == ("9.00 GBP", "1.00 GBP")
+    want = wish(task=PROLIFIC, provider={"type": type_, **finish})
     assert Desired.from_settings(json.loads(json.dumps(want.to_settings())), run="birds-1") == want
 
 
 def test_settings_of_a_run_begun_before_floors_were_known_are_read(wish: Any) -> None:
-    old = {name: value for name, value in wish().to_settings().items() if "hourly" not in name and "top_up" not in name}
+    old = {name: value for name, value in wish().to_settings().items() if "hourly" not in name}
     del old["minutes"], old["refuse_underpaid"]
     assert Desired.from_settings(old, run="birds-1") == wish()
 

@@ -101,8 +101,8 @@ class Server:
             self.units[unit.unit] = unit.attempt
         self._people_come()
 
-    async def set_workers(self, blocked: Sequence[Any]) -> None:
-        self._answer(" ".join(["workers", *blocked]))
+    async def set_workers(self, blocked: Sequence[Any], allowed: Sequence[Any] | None = None) -> None:
+        self._answer(" ".join(["workers", *blocked, *([] if allowed is None else ["only", *allowed])]))
 
     async def open_study(self, study: StudyKey, *, places: int, state: StudyState) -> None:
         self._answer(f"open {places} {state.value}")

@@ -108,3 +108,14 @@ def test_each_cause_is_told(desk: Desk) -> None:
     assert any("handed in with 1 submissions" in cause for cause in desk.why("ann"))
     assert desk.store.unblock(TASK, [WorkerId("zoe")]) == 1
     assert desk.store.blocked(TASK) == ()
+
+
+def test_who_must_hold_a_qualification_is_told_so(desk: Desk) -> None:
+    assert desk.store.admission(TASK) == ((), None)
+    desk.store.qualify(TASK, [WorkerId("ann"), WorkerId("bob")], "trained", 90, by="me", now=NOW)
+    desk.store.qualify(TASK, [WorkerId("bob")], "pilot", 1, by="me", now=NOW)
+    assert desk.store.admission(TASK, require=["trained"], exclude=["pilot"]) == (("bob",), ("ann", "bob"))
+    assert desk.store.admission(TASK, require=["trained", "pilot"]) == ((), ("bob",))
+    assert desk.store.qualifications(TASK, WorkerId("bob")) == {"pilot": 1, "trained": 90}
+    assert desk.store.revoke(TASK, [WorkerId("bob"), WorkerId("zoe")], "trained") == 1
+    assert desk.store.admission(TASK, require=["trained"]) == ((), ("ann",))

@@ -244,10 +244,24 @@ def test_a_paused_or_unknown_study_admits_later_a_closed_one_never() -> None:
 
 def test_a_blocked_worker_gets_nothing_and_an_unblocked_one_does() -> None:
     world = pool(["a"])
-    world.block(["ann"], at())
+    world.admit(["ann"], None, at())
     assert world.arrive("ann", "s", at())[0] == No("blocked")
-    world.block([], at())
+    world.admit([], None, at())
     visit(world, "ann")
+
+
+def test_where_some_alone_are_admitted_others_get_nothing() -> None:
+    world = pool(["a", "b"])
+    ann = visit(world, "ann")
+    take(world, ann)
+    assert world.admit([], ["bob"], at()).rows
+    assert not world.admit([], ["bob"], at()).rows
+    assert world.arrive("zoe", "s", at())[0] == No("ineligible")
+    submit(world, take(world, ann))  # what she holds she may finish
+    assert refused(world, ann) == "ineligible"
+    take(world, visit(world, "bob"))
+    world.admit([], None, at())
+    visit(world, "zoe")
 
 
 def test_a_higher_attempt_offers_a_done_unit_again_to_others_and_a_repeat_does_nothing() -> None:
@@ -338,7 +352,14 @@ def test_no_hold_expires_when_the_wall_clock_jumps(years: int) -> None:
     told = {name: rows[name].values() for name in ("items", "units", "studies", "visits")}
     again.load(
         Snapshot(
-            **told, workers=(), holds=rows["assignments"].values(), done=(), claims=(), draining=False, drained=False
+            **told,
+            workers=(),
+            holds=rows["assignments"].values(),
+            done=(),
+            claims=(),
+            allowed=None,
+            draining=False,
+            drained=False,
         ),
         Now(jumped, 0.0),
     )  # type: ignore[arg-type]

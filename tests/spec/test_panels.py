@@ -181,7 +181,6 @@ def test_another_crowd_waits_as_a_whole(tmp_path: Path) -> None:
 
 def test_what_all_crowds_have_is_explained_once() -> None:
     assert [field.branch for field in fields() if field.path == "provider.wave"] == [None]
-    assert [field.branch for field in fields() if field.path == "provider.pay.top_up.at_most"] == [None]
     assert [field.branch for field in explained("provider.vat_percent")] == ["prolific", "generic"]
 
 

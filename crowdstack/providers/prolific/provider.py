@@ -31,6 +31,7 @@ from crowdstack.providers.pace import Paced
 from crowdstack.providers.prolific.answers import Study as Found
 from crowdstack.providers.prolific.answers import StudyStatus, Submission, SubmissionStatus
 from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
+from crowdstack.providers.prolific.drift import drift
 from crowdstack.providers.prolific.faults import ApiRefused
 from crowdstack.providers.prolific.legacy import as_filter
 from crowdstack.providers.prolific.terms import mark, rejection, study_draft
@@ -160,6 +161,15 @@ class ProlificProvider:
                 self._api.move_study(found.id, StudyMove.STOP)
             notes.put("closed", "yes")
         return self._study(key, self._look_again(key))
+
+    def drift(self, key: StudyKey, *, reward: Money, title: str) -> tuple[str, ...]:
+        found = self._look(key)
+        if found is None:
+            return ()
+        wanted = study_draft(
+            self._settings, key, places=found.places, reward=reward, title=title, page="", project=None
+        )
+        return drift(wanted.fields(self._api.currency), found.raw)
 
     def _create(self, key: StudyKey, places: int, reward: Money, title: str) -> str:
         draft = study_draft(

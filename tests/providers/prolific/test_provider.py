@@ -342,3 +342,12 @@ def test_an_old_requirement_without_a_filter_is_refused(lab: Lab) -> None:
 def test_a_group_that_is_not_there_is_told(lab: Lab) -> None:
     with pytest.raises(Refused, match="no participant group 'friends'"):
         lab.open_study(lab.open(allow_groups=["friends"]))
+
+
+def test_what_was_changed_on_the_site_is_told(lab: Lab, provider: ProlificProvider) -> None:
+    lab.open_study(provider)
+    assert provider.drift(KEY, reward=REWARD, title="Birds") == ()
+    lab.fake.edit_by_hand(lab.study(), name="Cats")
+    assert provider.drift(KEY, reward=REWARD, title="Birds") == ("name: Cats there, Birds in the spec",)
+    told = provider.drift(KEY, reward=Money(60, "USD"), title="Birds")
+    assert "reward (minor units): 50 there, 60 in the spec" in told
