@@ -128,10 +128,7 @@ class _Loop:
         # workers who are out and, if not all others are in, those who are: as last told over this line
         self._admitted: tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None] | None = None
         self._draining: bool | None = None  # `now` of the last `drain` over this line
-        self._hooks: tuple[str | None, HookKey | None] = (
-            None,
-            None,
-        )  # where they are subscribed to come, and their key
+        self._hooks: tuple[str | None, HookKey | None] = None, None  # where they are subscribed to come, and their key
         self._watch_at = float("-inf")  # when that is seen to again
         self._key_told: HookKey | None = None  # over this line
         self._heard_until = datetime.min.replace(tzinfo=timezone.utc)  # the server was silent, so all before is stored
