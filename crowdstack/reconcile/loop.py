@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -22,12 +22,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from crowdstack.errors import Busy, CredentialsMissing, CrowdstackError, InboxRegressed, LockHeld, Refused, StoreMoved
-from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState, WorkerId
+from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState
 from crowdstack.plan.actions import Action, Drain, OfferUnits, Spending, TearDown, draft
 from crowdstack.plan.decide import Observed, Rest, RestState, decide
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Control, Crowd, HookKey, Provider, Store
 from crowdstack.reconcile.act import record_and_send, send_recorded
+from crowdstack.reconcile.line import Line
 from crowdstack.reconcile.observe import hear, observe
 
 T = TypeVar("T")
@@ -43,7 +44,6 @@ _FAULT_S = (0.1, 5.0)  # pause after a fault: first, longest
 _BUSY_S = (0.5, 15.0)  # until a provider (or store) that was busy is asked again: first, longest
 _SENDING_S = 10.0  # spent at most on sending in one round, bar the last request: listings and answers have their turn
 _HEARING_S = 5.0  # spent at most on news from the server before the next round
-_CHUNK = 500  # units offered at once
 _UNDERWAY = timedelta(seconds=2)  # longer than an event takes from the server's disk to us
 _WATCH_S = 3600.0  # until it is seen whether hooks are still subscribed to: a provider gives up on them in days
 _UNWATCHED_S = 60.0  # the same where that failed
@@ -123,14 +123,9 @@ class _Loop:
         self._run, self._store, self._provider, self._crowd = run, store, provider, crowd
         self._control_factory, self._revive, self._destroy, self._backup = control_factory, revive, tear_down, backup
         self._clock, self._log, self._worker, self._hooks_at = clock, log, worker, hooks_at
-        self._control: Control | None = None  # the proven line to the server, while there is one
-        self._told: tuple[StudyKey, int, StudyState] | None = None  # places, as last told over this line
-        # workers who are out and, if not all others are in, those who are: as last told over this line
-        self._admitted: tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None] | None = None
-        self._draining: bool | None = None  # `now` of the last `drain` over this line
+        self._line: Line | None = None  # to the server, while there is one
         self._hooks: tuple[str | None, HookKey | None] = None, None  # where they are subscribed to come, and their key
         self._watch_at = float("-inf")  # when that is seen to again
-        self._key_told: HookKey | None = None  # over this line
         self._heard_until = datetime.min.replace(tzinfo=timezone.utc)  # the server was silent, so all before is stored
         self._refused: dict[str, tuple[str, float]] = {}  # key -> why, until when it is left alone
         self._settings: Any = None
@@ -146,7 +141,7 @@ class _Loop:
         wait_s = _AT_ONCE_S
         while True:
             try:
-                if self._control is None and not await self._aside(self._store.drained, self._run):
+                if self._line is None and not await self._aside(self._store.drained, self._run):
                     await self._connect()
                 heard = await self._listen(wait_s)
                 if (begun := self._clock.monotonic()) < quiet_until:
@@ -208,7 +203,7 @@ class _Loop:
             self._log.warning("no line to the server: %s", fault)
             await self._bring_back()
             return
-        self._control, self._told, self._admitted, self._draining, self._key_told = control, None, None, None, None
+        self._line = Line(control, self._run, self._store, self._aside)
         if self._hooks_at() != self._hooks[0]:
             self._watch_at = float("-inf")
         self._revived.reset()
@@ -224,43 +219,43 @@ class _Loop:
         self._revive_at = self._clock.monotonic() + self._revived.next_s()
 
     async def drop_line(self) -> None:
-        control, self._control = self._control, None
-        if control is not None:
-            await control.close()
+        line, self._line = self._line, None
+        if line is not None:
+            await line.control.close()
 
     async def _listen(self, wait_s: float) -> bool:
         """Store what the server tells, then acknowledge it: until `wait_s` passed in silence, or a round's time in news. While
         rounds are slow, because the provider is, as long as the last one: answers are not held up by it."""
-        if self._control is None:
+        if self._line is None:
             await self._clock.sleep(max(wait_s, _ROUND_S))
             return False
+        control = self._line.control
         end: float | None = None
         while (now := self._clock.monotonic()) < (end or now + 1):
             asked = self._clock.now()
-            batch = await self._control.next_batch(wait_s if end is None else max(_AT_ONCE_S, end - now))
+            batch = await control.next_batch(wait_s if end is None else max(_AT_ONCE_S, end - now))
             if batch is None:
                 self._heard_until = asked - _UNDERWAY
                 break
             end = end or now + min(max(self._took_s, _ROUND_S), _HEARING_S)
             await self._aside(self._store.keep, self._run, batch)
-            await self._control.ack(batch.cursor.seq)
+            await control.ack(batch.cursor.seq)
         return end is not None
 
     # -------------------------------------------------------------------------------------------- one round
 
     async def _round(self) -> tuple[bool, bool]:
         """Observe, decide, act once. (the run is gone, something was done)"""
-        if self._control is not None and self._control.hinted():
+        if self._line is not None and self._line.control.hinted():
             await self._aside(self._provider.hint, StudyKey(self._run))
         run, desired, observed = await self._asked(self._look, self._clock.monotonic())
         decision = decide(desired, observed)
         if not self._may_spend():
             decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, Spending)))
-        await self._tell_admission(desired)
-        await self._tell_places(desired, observed)
-        await self._tell_claims()
-        if observed.study is not None:
-            await self._watch(desired.study)
+        if self._line is not None:
+            await self._line.tell(desired, observed)
+            if observed.study is not None:
+                await self._watch(self._line, desired.study)
         await self._note(decision.rest)
         if TearDown() in decision.actions:
             await self._end()
@@ -279,9 +274,9 @@ class _Loop:
             )
         )
         self._leave_alone(refused, self._clock.monotonic())
-        for action in decision.actions:
-            await self._to_server(action)
-        if observed.study is not None and observed.study.state is StudyState.OPEN and self._control is not None:
+        if self._line is not None:
+            await self._to_server(self._line, decision.actions)
+        if observed.study is not None and observed.study.state is StudyState.OPEN and self._line is not None:
             await self._aside(self._crowd.ensure)
         await self._reach(run, observed)
         await self._back_up()
@@ -310,7 +305,7 @@ class _Loop:
             desired,
             store=self._store,
             provider=self._provider,
-            connected=self._control is not None,
+            connected=self._line is not None,
             refused={key: why for key, (why, _) in self._refused.items()},
             all_heard=listed_at is None or listed_at <= self._heard_until or self._store.drained(run.id),
         )
@@ -325,53 +320,16 @@ class _Loop:
 
     def _may_spend(self) -> bool:
         """Whether what is sent now arrives before anybody else can lead this run: a copy of us may just wake up."""
-        return self._control is not None and self._control.lease_left_s() >= _SPEND_S
+        return self._line is not None and self._line.control.lease_left_s() >= _SPEND_S
 
     def _leave_alone(self, refused: Mapping[str, str], now: float) -> None:
         for key, why in refused.items():
             self._log.warning("%s refused: %s", key, why)
             self._refused[key] = (why, now + _REFUSED_S)
 
-    async def _tell_admission(self, desired: Desired) -> None:
-        if self._control is None:
-            return
-        here, allowed = await self._aside(
-            partial(self._store.admission, desired.task, require=desired.require, exclude=desired.exclude)
-        )
-        told = tuple(sorted({*desired.blocked, *here})), allowed
-        if told != self._admitted:
-            await self._control.set_workers(*told)
-            self._admitted = told
-
-    async def _tell_places(self, desired: Desired, observed: Observed) -> None:
-        """The server counts every visit that left with submissions, so rejected ones are added to the provider's places."""
-        study = observed.study
-        if self._control is None or study is None:
-            return
-        visits = observed.visits
-        places = study.places + visits.rejected
-        state = study.state
-        if desired.managed:  # it lets people in itself: whoever it let in may come
-            places += visits.empty
-            state = StudyState.CLOSED if study.state is StudyState.CLOSED else StudyState.OPEN
-        frame = (desired.study, places, state)
-        if frame != self._told:
-            await self._control.open_study(frame[0], places=frame[1], state=frame[2])
-            self._told = frame
-
-    async def _tell_claims(self) -> None:
-        """Which of those who came are real, as far as the provider has told."""
-        if self._control is None:
-            return
-        while claims := await self._aside(self._store.untold_claims, self._run, _CHUNK):
-            await self._control.settle_claims(claims)
-            await self._aside(self._store.mark_claims_told, self._run, [visit for visit, _ in claims])
-
-    async def _watch(self, study: StudyKey) -> None:
+    async def _watch(self, line: Line, study: StudyKey) -> None:
         """Have the provider tell of changes, so that they are looked at soon. Whatever becomes of it, all is looked at now and
         then as without it: hooks change when something is heard, never what."""
-        if self._control is None:
-            return
         if (now := self._clock.monotonic()) >= self._watch_at and (at := self._hooks_at()) is not None:
             self._watch_at, self._hooks = now + _WATCH_S, (at, self._hooks[1])
             try:
@@ -380,9 +338,7 @@ class _Loop:
                 self._log.warning("no webhooks for now, the provider is looked at every so often: %s", fault)
                 self._watch_at = now + (_UNWATCHED_S if isinstance(fault, Busy) else _WATCH_S)
         key = self._hooks[1]
-        if key is not None and key != self._key_told:
-            await self._control.set_hook_key(key)
-            self._key_told = key
+        if key is not None and await line.tell_key(key):
             await self._aside(self._provider.hint, study)  # what came without a line was told to nobody
 
     async def _unwatch(self) -> None:
@@ -394,33 +350,19 @@ class _Loop:
         except (Busy, Refused, CredentialsMissing) as fault:
             self._log.warning("webhooks to %s may still be subscribed to: %s", at, fault)
 
-    async def _to_server(self, action: Action) -> None:
-        if self._control is None:
-            return
-        match action:
-            case OfferUnits():
-                await self._offer(action)
-            case Drain():
-                now = await self._aside(self._store.drain_now, self._run)
-                if self._draining != now:
-                    await self._control.drain(now=now)
-                    self._draining = now
-
-    async def _offer(self, action: OfferUnits) -> None:
-        assert self._control is not None
-        await self._aside(self._record, action)
-        while True:
-            items, units, drop = await self._aside(self._store.unoffered, self._run, _CHUNK)
-            if not units and not drop:
-                break
-            await self._control.offer(items, units, drop)
-            await self._aside(self._store.mark_offered, self._run, units, drop)
+    async def _to_server(self, line: Line, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if isinstance(action, OfferUnits):
+                await self._aside(self._record, action)
+                await line.offer()
+            elif isinstance(action, Drain):
+                await line.drain()
 
     async def _reach(self, run: Run, observed: Observed) -> None:
         study = observed.study
         paused = run.wanted is RunState.PAUSED and (study is None or study.state is not StudyState.OPEN)
         reached = RunState.PAUSED if paused else RunState.LIVE
-        if self._control is not None and run.reached is not reached and run.wanted in (reached, RunState.LIVE):
+        if self._line is not None and run.reached is not reached and run.wanted in (reached, RunState.LIVE):
             await self._aside(self._store.set_reached, run.id, reached, self._clock.now())
 
     async def _note(self, rest: Rest) -> None:
@@ -448,8 +390,8 @@ class _Loop:
         """Copy the store; what the copy holds the server may forget."""
         cursor = await self._aside(self._store.cursor, self._run)
         await self._aside(self._store.backup, self._backup)
-        if self._control is not None and cursor is not None:
-            await self._control.release(cursor.seq)
+        if self._line is not None and cursor is not None:
+            await self._line.control.release(cursor.seq)
 
     # -------------------------------------------------------------------------------------------- the end
 
