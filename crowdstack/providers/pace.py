@@ -17,14 +17,15 @@ class Paced(Generic[T]):
         self.first_s, self._longest_s = first_s, longest_s
         self._wait_s = 0.0
         self._at = float("-inf")
-        self._last: T | None = None
+        self._last: T
+        self._known = False
 
     def __call__(self) -> T:
-        if self._last is None or self._now() >= self._at + self._wait_s:
+        if not self._known or self._now() >= self._at + self._wait_s:
             found = self._ask()
-            same = found == self._last
+            same = self._known and found == self._last
             self._wait_s = min(max(self._wait_s, self.first_s) * 1.5, self._longest_s) if same else self.first_s
-            self._last, self._at = found, self._now()
+            self._last, self._known, self._at = found, True, self._now()
         return self._last
 
     def hint(self) -> None:
@@ -33,4 +34,4 @@ class Paced(Generic[T]):
 
     def forget(self) -> None:
         """The answer is known to be old."""
-        self._last = None
+        self._known = False

@@ -408,7 +408,18 @@ class World:
         alone: Any = None  # no second thread
         log: Any = self.log
         return self.reconciler_class(
-            self.run.id, store, line, provider, NoCrowd(), lambda: None, lambda: None, "", Clock(self), log, alone
+            self.run.id,
+            store,
+            line,
+            provider,
+            NoCrowd(),
+            lambda: None,
+            lambda: None,
+            "",
+            Clock(self),
+            log,
+            alone,
+            lambda: None,
         )
 
     # ------------------------------------------------------------------ time

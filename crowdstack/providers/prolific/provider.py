@@ -91,7 +91,8 @@ class ProlificProvider:
         self._api, self._settings, self._page = api, settings, page
         self._memory, self._runs, self._now, self._monotonic = memory, runs, now, monotonic
         self._pace_s = pace_s
-        self._studies: dict[StudyKey, Paced[Found]] = {}
+        self._studies: dict[StudyKey, Paced[Found | None]] = {}
+        self._missing: dict[str, float] = {}  # our study -> since when it is not shown
         self._visits: dict[StudyKey, Paced[tuple[Submission, ...]]] = {}
         self._asked: dict[StudyKey, datetime] = {}  # when the visits were last asked for
         self._paused: dict[StudyKey, Found] = {}  # as it was when it was first found paused
@@ -104,8 +105,14 @@ class ProlificProvider:
     # -------------------------------------------------------------------------------------------- studies
 
     def fetch_study(self, key: StudyKey) -> Study | None:
+        id_ = self._id(key)
+        if id_ is None:
+            return None
         found = self._look(key)
-        return None if found is None or found.status is StudyStatus.UNPUBLISHED else self._study(key, found)
+        if found is None:
+            reward = Money.parse(self._notes(key).get("reward") or "")
+            return Study(id=id_, key=key, places=0, state=StudyState.CLOSED, reward=reward, by_hand=True)
+        return None if found.status is StudyStatus.UNPUBLISHED else self._study(key, found)
 
     def open_study(self, key: StudyKey, *, places: int, reward: Money, title: str) -> Study:
         """Find or make the draft, note its id, publish it. Refused: no funds, something that the account may not do."""
@@ -113,6 +120,7 @@ class ProlificProvider:
             raise Refused(f"a study needs places, not {places}")
         notes = self._notes(key)
         id_ = notes.get("study") or self._find(key) or self._create(key, places, reward, title)
+        notes.put("reward", str(reward))
         notes.put("study", id_)
         if self._fetch(id_).status is StudyStatus.UNPUBLISHED:
             self._publish(key, id_, places)
@@ -275,6 +283,8 @@ class ProlificProvider:
     # -------------------------------------------------------------------------------------------- visits
 
     def fetch_visits(self, key: StudyKey) -> Listing | None:
+        if self._id(key) is not None and self._look(key) is None:
+            return None
         listed = self._listed(key)
         visits = tuple(
             ListedVisit(
@@ -429,12 +439,25 @@ class ProlificProvider:
         return self._notes(key).get("study")
 
     def _look(self, key: StudyKey) -> Found | None:
+        """None: there is none, or it was deleted on the site."""
         id_ = self._id(key)
         if id_ is None:
             return None
         if key not in self._studies:
-            self._studies[key] = self._paced(lambda: self._fetch(id_))
+            self._studies[key] = self._paced(lambda: self._find_again(id_))
         return self._studies[key]()
+
+    def _find_again(self, id_: str) -> Found | None:
+        """None: it has not been there for longer than any copy lags behind."""
+        try:
+            found = self._fetch(id_)
+        except NotYet:
+            missing_s = self._monotonic() - self._missing.setdefault(id_, self._monotonic())
+            if missing_s < _LAG.total_seconds():
+                raise
+            return None
+        self._missing.pop(id_, None)
+        return found
 
     def _fetch(self, id_: str) -> Found:
         with _shown(id_):
@@ -443,7 +466,8 @@ class ProlificProvider:
     def _look_again(self, key: StudyKey) -> Found:
         self._changed(key)
         found = self._look(key)
-        assert found is not None, "its id was noted"
+        if found is None:
+            raise Refused(f"study {self._id(key)} is not at Prolific any more", hint="`crowdstack destroy`, then `up`")
         return found
 
     def _known(self, key: StudyKey) -> Found:

@@ -235,6 +235,21 @@ def test_what_a_copy_that_lags_behind_says_is_no_refusal(seed: int) -> None:
     assert len(set(lab.published())) == 1
 
 
+def test_a_study_that_was_deleted_on_the_site_is_closed_once_no_copy_can_lag_behind_so_long(lab: Lab) -> None:
+    provider = lab.open()
+    lab.open_study(provider)
+    lab.fake.by_hand(lab.study(), "DELETE")
+    with pytest.raises(NotYet, match="is not shown by Prolific now"):
+        provider.fetch_study(KEY)
+    lab.fake.advance(120)
+    study = provider.fetch_study(KEY)
+    assert study is not None
+    assert (study.state, study.by_hand, study.reward) == (StudyState.CLOSED, True, REWARD)
+    assert provider.fetch_visits(KEY) is None
+    with pytest.raises(Refused, match="not at Prolific any more"):
+        provider.raise_places(KEY, 5)
+
+
 @pytest.mark.parametrize("freed_by", ["rejection", "return", "time"])
 def test_a_full_study_that_pauses_because_a_place_is_free_again_is_nobodys_wish(freed_by: str) -> None:
     lab = Lab(full_when_taken=True)
