@@ -148,6 +148,7 @@ class ProlificProvider:
         if to > found.places:
             if notes.get("closed"):
                 raise Refused(f"study {key} is closed: it cannot be given places")
+            notes.put("raised_from", str(found.places))
             self._api.change_published(found.id, places=to)
             found = self._look_again(key)
         return self._study(key, found)
@@ -277,7 +278,8 @@ class ProlificProvider:
     def _freed(self, key: StudyKey, found: Found) -> bool:
         """Whether it may have paused itself: it was full, and places were freed since we started it last. So a person who
         pauses it once more than that is not fought."""
-        full_once = len(self._listed(key)) >= found.places
+        before = self._notes(key).get("raised_from")  # paused by itself, it may have been given more places since
+        full_once = len(self._listed(key)) >= min(found.places, int(before or found.places))
         return full_once and self._gone(key) > int(self._notes(key).get("freed") or 0)
 
     # -------------------------------------------------------------------------------------------- visits

@@ -298,6 +298,18 @@ def test_a_full_study_that_a_returned_place_paused_is_ours_to_start_and_paused_b
     assert (study.state, study.by_hand) == (StudyState.PAUSED, True)
 
 
+def test_a_full_study_that_paused_itself_before_it_was_given_more_places_is_ours_to_start(
+    lab: Lab, provider: ProlificProvider
+) -> None:
+    lab.open_study(provider, places=1)
+    _, submission = lab.came(ANN)
+    lab.fake.give_back(submission)
+    assert provider.raise_places(KEY, 2).places == 2
+    study = provider.fetch_study(KEY)
+    assert study is not None
+    assert (study.state, study.by_hand) == (StudyState.PAUSED, False)
+
+
 def test_a_study_that_we_paused_is_not(lab: Lab, provider: ProlificProvider) -> None:
     lab.open_study(provider)
     assert not provider.set_state(KEY, StudyState.PAUSED).by_hand
