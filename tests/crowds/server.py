@@ -160,8 +160,8 @@ class Line:
         ]
         self._do(lambda: self._server.keep(self._server.pool.offer(told, put, drop, self._server.now())))
 
-    async def set_workers(self, blocked: Sequence[WorkerId]) -> None:
-        self._do(lambda: self._server.keep(self._server.pool.block(blocked, self._server.now())))
+    async def set_workers(self, blocked: Sequence[WorkerId], allowed: Sequence[WorkerId] | None = None) -> None:
+        self._do(lambda: self._server.keep(self._server.pool.admit(blocked, allowed, self._server.now())))
 
     async def open_study(self, study: StudyKey, *, places: int, state: StudyState) -> None:
         self._do(lambda: self._server.keep(self._server.pool.open_study(study, places, state, self._server.now())))
