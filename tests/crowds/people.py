@@ -13,7 +13,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from crowdstack.fakes.prolific.records import Submission
 from crowdstack.fakes.prolific.refusal import Refusal
-from crowdstack.fakes.prolific.states import SubmissionStatus
 from crowdstack.server.pool import No
 from crowdstack.server.rows import Hold
 
@@ -145,8 +144,10 @@ def _hand_in(world: World, submission: Submission, code: str | None, url: str) -
 
 
 def _give_back(world: World, submission: Submission) -> None:
-    if submission.status in (SubmissionStatus.RESERVED, SubmissionStatus.ACTIVE, SubmissionStatus.AWAITING_REVIEW):
+    try:
         world.fake.give_back(submission.id)
+    except Refusal:
+        pass  # it is reviewed, or the study is gone
 
 
 def forger(world: World, number: int) -> Life:

@@ -25,7 +25,7 @@ import requests
 import crowdstack.server.pool
 import crowdstack.store.layout
 import crowdstack.store.runs
-from crowdstack.errors import OverBudget, Refused, StateMismatch
+from crowdstack.errors import NotYet, OverBudget, Refused, StateMismatch
 from crowdstack.fakes.prolific import submissions as prolific_submissions
 from crowdstack.fakes.prolific.fake import FakeProlific
 from crowdstack.fakes.prolific.faults import Faults
@@ -148,7 +148,7 @@ class Terms:
             verdicts=draw.choice([(1.0, 0.0, 0.0), (0.8, 0.1, 0.1), (0.5, 0.1, 0.4)]),
             review_s=draw.choice([30.0, 120.0]),
             bonuses=draw.choice([0, 0, 1, 3]),
-            hand=draw.choice([None] * 16 + ["PAUSE", "STOP", "APPROVE", "REJECT"]),
+            hand=draw.choice([None] * 16 + ["PAUSE", "STOP", "APPROVE", "REJECT", "DELETE"]),
             operator=draw.choice([None] * 12 + ["pause"] + ["pause", "destroy", "destroy now"]),
             abandoned=draw.uniform(1, 25) * MINUTE if often() < 0.1 else None,
             people=draw.choice([4000] * 11 + [visits]),
@@ -516,7 +516,7 @@ class World:
             return self.random.uniform(0.01, 2)
         if waits_s < 0.5:
             return self.random.uniform(10, 40)
-        return self.random.uniform(30, 120)
+        return self.random.choice([20.0, 45.0, 75.0, 120.0])  # at times sooner than what was refused is tried again
 
     def exchange(self, method: str, url: str, body: Any) -> tuple[int, Mapping[str, str], bytes]:
         text = b"" if body is None else json.dumps(body).encode()
@@ -575,7 +575,8 @@ class World:
 
     def listed(self) -> str | None:
         """The published study, as participants see it."""
-        studies = [study.id for study in self.fake.world.studies.values() if study.status is StudyStatus.ACTIVE]
+        found = self.fake.world.studies.values()
+        studies = [study.id for study in found if study.status is StudyStatus.ACTIVE and not study.deleted]
         return self.random.choice(studies) if studies else None
 
     def come(self) -> None:
@@ -657,7 +658,7 @@ class World:
             self.at(MINUTE, self.act_by_hand)
             return
         study, hand = published[0], self.terms.hand
-        if hand in ("PAUSE", "STOP"):
+        if hand in ("PAUSE", "STOP", "DELETE"):
             try:
                 self.fake.by_hand(study.id, hand)
             except Refusal:
@@ -723,7 +724,9 @@ class World:
         """Nothing has changed for long."""
         study = next((s for s in self.fake.world.studies.values() if s.published_at is not None), None)
         unanswered = self.store.without_answers(self.run.id, 100)
-        if unanswered:
+        if study is not None and study.deleted:
+            self.destroy(now=self.asked_to_end)  # those who were inside cannot hand in any more
+        elif unanswered:
             for visit in unanswered:
                 self.decide_by_hand(visit.submission, approve=self.random.random() < 0.5)
         elif study is not None and study.status is StudyStatus.PAUSED and "provider's site" in why:
@@ -778,8 +781,11 @@ class World:
             promise(self)
 
     def settle(self) -> None:
-        provider = self.open_provider(Life())
-        settle(self.store.run(self.run.id), store=self.seen_store(), provider=provider, clock=Clock(self))
+        provider, run = self.open_provider(Life()), self.store.run(self.run.id)
+        try:
+            settle(run, store=self.seen_store(), provider=provider, clock=Clock(self))
+        except NotYet:
+            hold(any(study.deleted for study in self.published()), "I12", "no study was deleted")
 
     # ------------------------------------------------------------------ what the judges ask
 

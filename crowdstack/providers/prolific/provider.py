@@ -92,7 +92,6 @@ class ProlificProvider:
         self._memory, self._runs, self._now, self._monotonic = memory, runs, now, monotonic
         self._pace_s = pace_s
         self._studies: dict[StudyKey, Paced[Found | None]] = {}
-        self._missing: dict[str, float] = {}  # our study -> since when it is not shown
         self._visits: dict[StudyKey, Paced[tuple[Submission, ...]]] = {}
         self._asked: dict[StudyKey, datetime] = {}  # when the visits were last asked for
         self._paused: dict[StudyKey, Found] = {}  # as it was when it was first found paused
@@ -446,19 +445,23 @@ class ProlificProvider:
         if id_ is None:
             return None
         if key not in self._studies:
-            self._studies[key] = self._paced(lambda: self._find_again(id_))
+            self._studies[key] = self._paced(lambda: self._find_again(key, id_))
         return self._studies[key]()
 
-    def _find_again(self, id_: str) -> Found | None:
+    def _find_again(self, key: StudyKey, id_: str) -> Found | None:
         """None: it has not been there for longer than any copy lags behind."""
+        notes = self._notes(key)
+        since = notes.get("missing")
         try:
             found = self._fetch(id_)
         except NotYet:
-            missing_s = self._monotonic() - self._missing.setdefault(id_, self._monotonic())
-            if missing_s < _LAG.total_seconds():
-                raise
-            return None
-        self._missing.pop(id_, None)
+            if not since:
+                notes.put("missing", self._now().isoformat())
+            elif self._now() >= datetime.fromisoformat(since) + _LAG:
+                return None
+            raise
+        if since:
+            notes.put("missing", "")
         return found
 
     def _fetch(self, id_: str) -> Found:
