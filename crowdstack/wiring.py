@@ -349,7 +349,12 @@ class Project:
         from crowdstack.reconcile.pay import pay
 
         return pay(
-            order, store=self.store, provider=self.provider, clock=self.clock, waits=lambda: process.polls(START_S)
+            order,
+            store=self.store,
+            provider=self.provider,
+            clock=self.clock,
+            waits=lambda: process.polls(START_S),
+            looks=lambda: process.polls(START_S, every_s=2.0),
         )
 
     @property
