@@ -43,6 +43,7 @@ from crowdstack.folder import Folder, private_folder, write_private
 from crowdstack.model import Money, Run, RunId, RunState, StudyKey, TaskName, WorkerId
 from crowdstack.plan.actions import PayBonus
 from crowdstack.plan.forecast import Line
+from crowdstack.plugin import find_plugin
 from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
 from crowdstack.providers.credentials import of_operator
 from crowdstack.providers.generic import GenericProvider
@@ -315,10 +316,13 @@ class Project:
             return
         private_folder(folder.root)
         arguments = ["-m", "crowdstack", "reconcile", "--state", str(self.folder.root), "--run", run.id]
+        told = run.settings["desired"]["provider"]
+        environment = of_operator()
+        if told["type"] == "plugin":
+            wanted = find_plugin(told["name"]).environment
+            environment |= {name: os.environ[name] for name in wanted if name in os.environ}
         for _ in range(STARTS):
-            child = process.spawn_detached(
-                arguments, log=folder.loop_log, folder=folder.root, environment=of_operator()
-            )
+            child = process.spawn_detached(arguments, log=folder.loop_log, folder=folder.root, environment=environment)
             for _ in process.polls(START_S):
                 process.reap()
                 if _runs(folder.loop_process) or self.store.run(run.id).closed_at is not None:
