@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -89,6 +90,12 @@ def _plugged_in(
             monotonic=time.monotonic,
         )
     )
+
+
+def of_plugin(settings: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What the reconciler needs of the environment for the credentials of a plugin; nothing for other providers."""
+    wanted = find_plugin(settings["name"]).environment if settings["type"] == "plugin" else ()
+    return {name: environment[name] for name in wanted if name in environment}
 
 
 def _prolific(

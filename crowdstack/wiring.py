@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from crowdstack import assets, deploy, process, tokens
-from crowdstack.crowds import CrowdOfStack, OpenProvider, open_crowd, open_provider, page_for_all
+from crowdstack.crowds import CrowdOfStack, OpenProvider, of_plugin, open_crowd, open_provider, page_for_all
 from crowdstack.deploy import Preview, Status
 from crowdstack.engine.automation.engine import AutomationEngine, Place
 from crowdstack.engine.chosen import PULUMI, Choice, ChosenEngine
@@ -43,7 +43,6 @@ from crowdstack.folder import Folder, private_folder, write_private
 from crowdstack.model import Money, Run, RunId, RunState, StudyKey, TaskName, WorkerId
 from crowdstack.plan.actions import PayBonus
 from crowdstack.plan.forecast import Line
-from crowdstack.plugin import find_plugin
 from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
 from crowdstack.providers.credentials import of_operator
 from crowdstack.providers.generic import GenericProvider
@@ -316,11 +315,7 @@ class Project:
             return
         private_folder(folder.root)
         arguments = ["-m", "crowdstack", "reconcile", "--state", str(self.folder.root), "--run", run.id]
-        told = run.settings["desired"]["provider"]
-        environment = of_operator()
-        if told["type"] == "plugin":
-            wanted = find_plugin(told["name"]).environment
-            environment |= {name: os.environ[name] for name in wanted if name in os.environ}
+        environment = {**of_operator(), **of_plugin(run.settings["desired"]["provider"])}
         for _ in range(STARTS):
             child = process.spawn_detached(arguments, log=folder.loop_log, folder=folder.root, environment=environment)
             for _ in process.polls(START_S):

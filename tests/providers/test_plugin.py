@@ -13,6 +13,7 @@ import pytest
 
 from crowdstack import process
 from crowdstack.cli.main import run
+from crowdstack.crowds import of_plugin
 from crowdstack.errors import Refused
 from crowdstack.folder import private_folder, write_private
 from crowdstack.model import Money
@@ -110,6 +111,20 @@ def test_a_package_at_fault_is_told_by_its_name(value: str, told: str, tmp_path:
     install(tmp_path / "site", name="acme", value=value)
     with pytest.raises(Refused, match=told):
         find_plugin("acme")
+
+
+def test_only_the_variables_that_a_plugin_names_reach_its_reconciler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site" / "acme.py").write_text(
+        "import dataclasses, crowdstack_board\n"
+        "PLUGIN = dataclasses.replace(crowdstack_board.PLUGIN, environment=('ACME_TOKEN', 'ACME_URL'))\n"
+    )
+    install(tmp_path / "site", name="acme", value="acme:PLUGIN")
+    monkeypatch.delitem(sys.modules, "acme", raising=False)
+    there = {"ACME_TOKEN": "secret", "OTHER_TOKEN": "secret"}
+    assert of_plugin({"type": "plugin", "name": "acme"}, there) == {"ACME_TOKEN": "secret"}
+    assert of_plugin({"type": "prolific"}, there) == {}
 
 
 def test_there_is_nothing_to_simulate_it_with(task: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
