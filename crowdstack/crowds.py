@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
@@ -9,9 +10,10 @@ from typing import Any, Protocol, cast
 
 from crowdstack import tokens
 from crowdstack.errors import Refused
-from crowdstack.folder import Folder
+from crowdstack.folder import Folder, private_folder
 from crowdstack.model import Money, Run, StudyKey, TaskName, WorkerId
 from crowdstack.plan.desired import Desired
+from crowdstack.plugin import Opening, find_plugin
 from crowdstack.ports import Provider, Store
 from crowdstack.providers.generic import GenericProvider
 from crowdstack.providers.mock import MockProvider
@@ -42,15 +44,19 @@ def open_provider(
         return GenericProvider(folder.panel_books, settings, task=task)
     if kind == "prolific":
         return cast(OpenProvider, _Late(lambda: _prolific(settings, task=task, store=store, page=page)))
+    if kind == "plugin":
+        return cast(
+            OpenProvider, _Late(lambda: _plugged_in(settings, folder=folder, task=task, store=store, page=page))
+        )
     raise Refused(f"this crowdstack knows no provider {kind!r}", hint="use a newer one")
 
 
 class _Late:
     """A provider that is opened when it is first asked for something, and again if that failed."""
 
-    def __init__(self, open_: Callable[[], OpenProvider]) -> None:
+    def __init__(self, open_: Callable[[], Provider]) -> None:
         self._open = open_
-        self._opened: OpenProvider | None = None
+        self._opened: Provider | None = None
 
     def __getattr__(self, verb: str) -> Any:
         if self._opened is None:
@@ -58,8 +64,38 @@ class _Late:
         return getattr(self._opened, verb)
 
     def close(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
+        close = getattr(self._opened, "close", None)  # a plugin's may have nothing to close
+        if close is not None:
+            close()
+
+
+def _plugged_in(
+    settings: Mapping[str, Any],
+    *,
+    folder: Folder,
+    task: TaskName,
+    store: Callable[[], Store],
+    page: Callable[[StudyKey], str],
+) -> Provider:
+    own = folder.root / f"provider-{settings['name']}"
+    return find_plugin(settings["name"]).open(
+        Opening(
+            settings=settings["settings"],
+            task=task,
+            folder=private_folder(own),
+            memory=lambda run: store().memory(run),
+            runs=lambda: [run.id for run in store().runs(task)],
+            page=page,
+            now=lambda: datetime.now(timezone.utc),
+            monotonic=time.monotonic,
+        )
+    )
+
+
+def of_plugin(settings: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What the reconciler needs of the environment for the credentials of a plugin; nothing for other providers."""
+    wanted = find_plugin(settings["name"]).environment if settings["type"] == "plugin" else ()
+    return {name: environment[name] for name in wanted if name in environment}
 
 
 def _prolific(

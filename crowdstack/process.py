@@ -111,12 +111,12 @@ def send_signal(process: ProcessId, number: signal.Signals) -> bool:
     return True
 
 
-def polls(seconds: float) -> Iterator[None]:
+def polls(seconds: float, *, every_s: float = 0.02) -> Iterator[None]:
     """Again and again at short intervals, at least once, until the time is up."""
     end = time.monotonic() + seconds
     yield
     while time.monotonic() < end:
-        _never.wait(0.02)
+        _never.wait(every_s)
         yield
 
 

@@ -223,6 +223,10 @@ def simulation(
         raise UsageError(
             "provider mock plays its own people", where=str(path), hint="crowdstack up, with provider.crowd: bots"
         )
+    if spec.provider.type == "plugin":
+        raise UsageError(
+            "there is no fake of a plugin's service", where=str(path), hint="try the task with provider mock or generic"
+        )
     ours = [*sets, *_set_aside(spec)]
     with ExitStack() as stack:
         service = None

@@ -9,6 +9,8 @@
 
 The server runs inside the test's process and all state lies in a temporary folder; workers are simulated in a process of
 their own, over the real page and socket.
+
+For authors of providers: `ProviderContract` holds an adapter to what every provider must do (docs/write-a-provider.md).
 """
 
 from __future__ import annotations
@@ -21,8 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from crowdstack.provider_contract import ProviderContract, opening
+
 if TYPE_CHECKING:
     from crowdstack.deploy import Status
+
+
+__all__ = ["Outcome", "ProviderContract", "crowd_run", "opening", "run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from crowdstack import assets, deploy, process, tokens
-from crowdstack.crowds import CrowdOfStack, OpenProvider, open_crowd, open_provider, page_for_all
+from crowdstack.crowds import CrowdOfStack, OpenProvider, of_plugin, open_crowd, open_provider, page_for_all
 from crowdstack.deploy import Preview, Status
 from crowdstack.engine.automation.engine import AutomationEngine, Place
 from crowdstack.engine.chosen import PULUMI, Choice, ChosenEngine
@@ -315,10 +315,9 @@ class Project:
             return
         private_folder(folder.root)
         arguments = ["-m", "crowdstack", "reconcile", "--state", str(self.folder.root), "--run", run.id]
+        environment = {**of_operator(), **of_plugin(run.settings["desired"]["provider"])}
         for _ in range(STARTS):
-            child = process.spawn_detached(
-                arguments, log=folder.loop_log, folder=folder.root, environment=of_operator()
-            )
+            child = process.spawn_detached(arguments, log=folder.loop_log, folder=folder.root, environment=environment)
             for _ in process.polls(START_S):
                 process.reap()
                 if _runs(folder.loop_process) or self.store.run(run.id).closed_at is not None:
@@ -349,7 +348,12 @@ class Project:
         from crowdstack.reconcile.pay import pay
 
         return pay(
-            order, store=self.store, provider=self.provider, clock=self.clock, waits=lambda: process.polls(START_S)
+            order,
+            store=self.store,
+            provider=self.provider,
+            clock=self.clock,
+            waits=lambda: process.polls(START_S),
+            looks=lambda: process.polls(START_S, every_s=2.0),
         )
 
     @property

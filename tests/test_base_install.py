@@ -9,7 +9,10 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = {"crowdstack/testing.py": {"pytest"}}  # modules that only an author's own tests import
+EXTRAS = {
+    "crowdstack/testing.py": {"pytest"},
+    "crowdstack/provider_contract.py": {"pytest"},
+}  # modules that only an author's own tests import
 
 
 def declared(root: Path) -> set[str]:

@@ -80,7 +80,7 @@ class Desired:
     @property
     def managed(self) -> bool:
         """Whether the provider itself lets people in and knows who came (decisions/0009)."""
-        return self.provider.get("type") == "prolific"
+        return bool(self.provider.get("managed", self.provider.get("type") == "prolific"))
 
     @property
     def no_data(self) -> NoData:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from crowdstack.model import Money
 from crowdstack.plan.fees import PROLIFIC_FEES_BP, PROLIFIC_HOURLY, basis_points
+from crowdstack.plugin import find_plugin
 from crowdstack.wire.configs import Claims, Ending, Finish
 
 if TYPE_CHECKING:  # pydantic stays out of the reconciler
@@ -34,6 +36,9 @@ def provider_settings(spec: Spec, minutes: int | None) -> dict[str, Any]:
     provider = spec.provider
     if provider.type == "mock":
         return {"type": provider.type, "wallet": None if provider.wallet is None else str(provider.wallet)}
+    if provider.type == "plugin":
+        managed = find_plugin(provider.name).managed
+        return {"type": "plugin", "name": provider.name, "settings": dict(provider.settings), "managed": managed}
     told: dict[str, Any] = provider.model_dump(
         mode="json",
         exclude={"wave", "surplus", "fee", "fee_percent", "vat_percent", "minimum_per_hour", "completion_codes"},
@@ -79,6 +84,9 @@ def claims_of(spec: Spec) -> Claims | None:
     provider = spec.provider
     if provider.type == "prolific":
         return Claims(worker="PROLIFIC_PID", submission="SESSION_ID")
+    if provider.type == "plugin":
+        plugin = find_plugin(provider.name)
+        return replace(plugin.claims(provider.settings), listed=plugin.managed)
     if provider.type == "generic":
         return Claims(worker=provider.worker_parameter, submission=provider.visit_parameter, listed=False)
     return None
@@ -90,6 +98,8 @@ def finish_of(spec: Spec) -> Finish | None:
     if provider.type == "prolific":
         done, nothing = _codes(spec).values()
         return Finish(answered=_at_prolific(done), empty=_at_prolific(nothing), hosts=(_PROLIFIC,))
+    if provider.type == "plugin":
+        return find_plugin(provider.name).finish(provider.settings)
     if provider.type == "generic":
         ends = [
             (end.code or "", (end.url or "").replace("{visit}", "{submission}")) if end else ("", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable, Iterable
 
@@ -38,20 +39,34 @@ def bonus(
 
 
 def pay(
-    order: PayBonus, *, store: Store, provider: Provider, clock: Clock, waits: Callable[[], Iterable[object]]
+    order: PayBonus,
+    *,
+    store: Store,
+    provider: Provider,
+    clock: Clock,
+    waits: Callable[[], Iterable[object]],
+    looks: Callable[[], Iterable[object]] = lambda: (),
 ) -> str | None:
     """Write it down and send it; why it is not done, if it is not. OverBudget, and nothing is written down.
 
-    Where the run has a reconciler that one sends it, and is waited for as long as `waits` goes on.
+    Where the run has a reconciler that one sends it, and is waited for as long as `waits` goes on. A payment that the provider
+    shows a while later is looked for as long as `looks` goes on.
     """
     run, now = store.run(RunId(order.study)), clock.now()
     budget = Desired.from_settings(run.settings["desired"], run=run.id).budget
     (intent,) = store.record_intents(run.id, [draft(order, now)], budget=budget, now=now)
     if intent.state is IntentState.DONE:
         return None
+
+    def state() -> IntentState:
+        return next(entry.state for entry in store.journal(run.id) if entry.id == intent.id)
+
     try:
         with store.reconciler_lock(run.id):
-            refused = send_recorded(run.id, store=store, provider=provider, may_spend=lambda: False, now=now)
+            for _ in itertools.chain((None,), looks()):
+                refused = send_recorded(run.id, store=store, provider=provider, may_spend=lambda: False, now=now)
+                if state() is not IntentState.RECORDED:
+                    break
             return refused.get(order.key)
     except LockHeld:
         for _ in waits():

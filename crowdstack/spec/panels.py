@@ -11,12 +11,18 @@ from html.parser import HTMLParser
 from math import ceil, isqrt
 from typing import Any
 
+from jsonschema import Draft202012Validator
+from referencing import Registry
+
+from crowdstack.errors import Refused
+from crowdstack.plugin import find_plugin, installed
 from crowdstack.spec.load import Located
 from crowdstack.spec.models import LocalArchitect, Spec
 from crowdstack.spec.providers import (
     CompositeFilter,
     Ending,
     GenericProvider,
+    PluginProvider,
     ProlificProvider,
     RangeFilter,
     SelectFilter,
@@ -50,12 +56,14 @@ def least_minutes(minutes: int) -> int:
 
 def faults_of_panel(spec: Spec) -> Iterator[Located]:
     provider = spec.provider
-    if isinstance(provider, ProlificProvider | GenericProvider):
+    if isinstance(provider, ProlificProvider | GenericProvider | PluginProvider):
         yield from _faults_of_pay(spec, provider.type)
     if isinstance(provider, ProlificProvider):
         yield from _faults_of_prolific(spec, provider)
     if isinstance(provider, GenericProvider):
         yield from _faults_of_generic(spec, provider)
+    if isinstance(provider, PluginProvider):
+        yield from _faults_of_plugin(spec, provider)
 
 
 def _missing(spec: Spec, path: Path, why: str, hint: str) -> Located:
@@ -263,13 +271,37 @@ def _same_code(spec: Spec, path: Path, one: Path, other: Path) -> Located:
     return spec.document.problem((*path, *other), message, "choose another code")
 
 
+# ------------------------------------------------------------------------------------------------ plugin
+
+
+def _faults_of_plugin(spec: Spec, provider: PluginProvider) -> Iterator[Located]:
+    """It is not there, or its own schema says no to its settings."""
+    say = spec.document.problem
+    if provider.name not in (known := installed()):
+        there = f"there {'are' if len(known) > 1 else 'is'} {', '.join(known)}" if known else "none is installed"
+        hint = nearest(provider.name, known) or "pip install the package that brings it, beside crowdstack"
+        yield say(("provider", "name"), f'there is no provider plugin "{provider.name}" here; {there}', hint)
+        return
+    try:
+        plugin = find_plugin(provider.name)
+        validator = Draft202012Validator(plugin.settings, registry=Registry())
+        wrong = sorted(validator.iter_errors(provider.settings), key=lambda error: [*map(str, error.absolute_path)])
+        if not wrong:
+            plugin.claims(provider.settings), plugin.finish(provider.settings)
+    except (Refused, ValueError, TypeError) as fault:
+        yield say(("provider", "name"), f'the provider plugin "{provider.name}" is at fault: {fault}'.splitlines()[0])
+        return
+    for error in wrong:
+        yield say(("provider", "settings", *error.absolute_path), f"{provider.name}: {error.message[:200]}")
+
+
 # ------------------------------------------------------------------------------------------------ notes
 
 
 def notes_of(spec: Spec) -> tuple[str, ...]:
     """What to know before such a run is begun, though nothing is wrong with its spec."""
     provider = spec.provider
-    if not isinstance(provider, ProlificProvider | GenericProvider):
+    if not isinstance(provider, ProlificProvider | GenericProvider | PluginProvider):
         return ()
     notes = []
     whose = "Prolific's" if isinstance(provider, ProlificProvider) else "a panel's"
@@ -288,7 +320,7 @@ def notes_of(spec: Spec) -> tuple[str, ...]:
         notes.append(
             f"give the panel this link: {provider.given_link} ({{page}} is shown by status once the run is up)"
         )
-    elif provider.eligibility_requirements:
+    elif isinstance(provider, ProlificProvider) and provider.eligibility_requirements:
         notes.append(
             "provider.eligibility_requirements is a form that Prolific has retired: say it with provider.filters"
         )

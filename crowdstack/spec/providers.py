@@ -392,4 +392,14 @@ class GenericProvider(AnyProvider):
         return f"{{page}}&{self.worker_parameter}=WORKER&{self.visit_parameter}=VISIT"
 
 
-Provider = Annotated[MockProvider | ProlificProvider | GenericProvider, Field(discriminator="type")]
+class PluginProvider(AnyProvider):
+    """A crowd that another package brings."""
+
+    type: Literal["plugin"]
+    name: Key = say("Which one: its name among the installed plugins.", change="next run", example="board")
+    settings: dict[str, Any] = say(
+        "What this plugin asks for; checked by its own schema.", default={}, change="next run", example={"room": "B12"}
+    )
+
+
+Provider = Annotated[MockProvider | ProlificProvider | GenericProvider | PluginProvider, Field(discriminator="type")]

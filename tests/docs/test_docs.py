@@ -21,7 +21,8 @@ import pytest
 from crowdstack.cli.main import run
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/quickstart.md", "docs/crowds.md")
+CROWD_PAGES = ("docs/prolific.md", "docs/panels.md", "docs/costs.md")  # run by test_crowd_pages.py
+PAGES = ("README.md", "docs/quickstart.md", "docs/crowds.md", *CROWD_PAGES)
 BLOCK = re.compile(r"^(?P<skip><!-- not run: [^\n]+ -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 NAME = re.compile(r"(?:#|<!--) (?P<name>[\w.]+\.(?:yaml|py|html))(?: -->)?\n")
 ELSEWHERE = re.compile(r"pip install|make ")  # lines about installing, and the repository's own gate
@@ -53,10 +54,11 @@ def script(page: str) -> str:
     return "".join(parts)
 
 
-def sh(folder: Path, text: str, *, timeout_s: float) -> subprocess.CompletedProcess[str]:
+def sh(folder: Path, text: str, *, timeout_s: float, **more: str) -> subprocess.CompletedProcess[str]:
+    """`more`: variables of its environment."""
     bin_ = Path(sys.executable).parent
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CROWDSTACK_")}
-    environment |= {"PATH": f"{bin_}:{environment['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment |= {"PATH": f"{bin_}:{environment['PATH']}", "PYTHONPATH": str(ROOT), **more}
     return subprocess.run(
         ["sh", "-eux"],
         input=text,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from crowdstack.errors import NotFound, OverBudget
+from crowdstack.errors import NotFound, OverBudget, Unclear
 from crowdstack.model import ListedState, ListedVisit, Money, Run, StudyKey, WorkerId, visit_of
 from crowdstack.plan.actions import PayBonus
 from crowdstack.ports import Listing
@@ -41,7 +42,8 @@ class Desk:
 
         from crowdstack.plan.decide import decide
 
-        self.store, self.provider = PeeweeStore(folder / "store.db"), MockProvider(folder / "mock.db")
+        self.folder, self.store = folder, PeeweeStore(folder / "store.db")
+        self.provider = MockProvider(folder / "mock.db")
         wanted = replace(wish(items=2, per_visit=1, surplus_percent=0, surplus_least=0), task=TASK, budget=budget)
         settings = {"desired": wanted.to_settings(), "stack": {"max_units": None}}
         self.run: Run = self.store.open_run(
@@ -87,6 +89,28 @@ def test_a_bonus_is_paid_booked_and_paid_once(desk: Desk) -> None:
     booked = [(row.worker, row.purpose, row.amount) for row in desk.store.payments(TASK) if row.purpose != "reward"]
     assert booked == [("ann", "bonus:thanks", Money(20, "USD"))]
     assert cost(TASK, store=desk.store, provider=desk.provider)["of_it_bonuses"] == Money(20, "USD")
+    assert desk.provider.spent() == desk.store.paid(TASK, "USD")
+
+
+def test_a_payment_that_is_shown_a_while_later_is_waited_for(desk: Desk) -> None:
+    class Slow(MockProvider):
+        """Shows what it paid when it is asked the third time."""
+
+        asked = 0
+
+        def pay_bonus(self, *args: Any, **more: Any) -> None:
+            super().pay_bonus(*args, **more)
+            self.asked += 1
+            if self.asked < 3:
+                raise Unclear("it was sent and is not shown yet")
+
+    desk.provider.close()
+    desk.provider = Slow(desk.folder / "mock.db")
+    why = pay(
+        desk.order(), store=desk.store, provider=desk.provider, clock=Clock(), waits=lambda: (), looks=lambda: range(9)
+    )
+    assert why is None
+    assert desk.provider.asked == 3
     assert desk.provider.spent() == desk.store.paid(TASK, "USD")
 
 

@@ -235,9 +235,12 @@ class ProlificProvider:
             ids = []
             for name in self._settings.get(setting) or ():
                 group = self._api.find_group(name)
+                if group is None and self._settings.get("create"):
+                    group = self._api.create_group(name)
                 if group is None:
                     raise Refused(
-                        f"there is no participant group {name!r} in the workspace", hint="make it there first"
+                        f"there is no participant group {name!r} in the workspace",
+                        hint="make it there, or let provider.create: true make it, empty",
                     )
                 ids.append(group.id)
             if ids:

@@ -366,6 +366,14 @@ def test_an_old_requirement_without_a_filter_is_refused(lab: Lab) -> None:
         lab.open_study(lab.open(eligibility_requirements=[{"name": "HandednessEligibilityRequirement"}]))
 
 
+def test_a_group_that_is_not_there_is_made_if_the_spec_says_so(lab: Lab) -> None:
+    lab.open_study(lab.open(block_groups=["careless"], create=True))
+    (study,) = lab.fake.world.studies.values()
+    (group,) = lab.fake.world.groups.values()
+    assert group.name == "careless"
+    assert study.fields["filters"] == [{"filter_id": "participant_group_blocklist", "selected_values": [group.id]}]
+
+
 def test_a_group_that_is_not_there_is_told(lab: Lab) -> None:
     with pytest.raises(Refused, match="no participant group 'friends'"):
         lab.open_study(lab.open(allow_groups=["friends"]))
