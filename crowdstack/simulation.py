@@ -267,7 +267,7 @@ def _set_aside(spec: Spec) -> list[str]:
     if spec.provider.type == "prolific":
         told += ["provider.account=default", "provider.workspace=null", "provider.project=null", "provider.filters=[]"]
         told += ["provider.eligibility_requirements=[]", "provider.allow_groups=[]", "provider.block_groups=[]"]
-        told += ["provider.webhooks=false", "provider.test_participants=[]"]
+        told += ["provider.webhooks=false"]
     return told
 
 

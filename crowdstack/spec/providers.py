@@ -101,7 +101,6 @@ class MockProvider(AnyProvider):
 Name = Annotated[str, Form(str, r"^[^\s\u0000-\u001f]([^\u0000-\u001f]{0,198}[^\s\u0000-\u001f])?$", "a name or id")]
 Key = Annotated[str, Form(str, r"^[A-Za-z0-9_.-]{1,64}$", "a name of letters, digits, dots, - and _")]
 Code = Annotated[str, Form(str, r"^[A-Za-z0-9_-]{4,64}$", "a code of 4 to 64 letters, digits, - and _")]
-ParticipantId = Annotated[str, Form(str, r"^[0-9a-f]{24}$", "a participant's id of 24 digits and letters a to f")]
 Bound = int | float | Annotated[str, Field(min_length=1, max_length=100)]
 Limit = Annotated[int, Field(ge=1)] | Literal[-1]
 StudyLabel = Literal[
@@ -297,12 +296,6 @@ class ProlificProvider(AnyProvider):
         "What to do when the reward is below Prolific's minimum, 6 GBP or 8 USD an hour. Below the recommended 9 GBP or "
         "12 USD preview warns.",
         default="refuse",
-    )
-    test_participants: tuple[ParticipantId, ...] = say(
-        "Test participants of the account, who may try the draft.",
-        default=(),
-        change="next run",
-        example=["65a0f1b2c3d4e5f6a7b8c9d0"],
     )
     webhooks: bool = say(
         "Be told of changes at once, at architect.public_url, rather than only look every so often.",
