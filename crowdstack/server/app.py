@@ -17,7 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate
 from tornado.iostream import IOStream, StreamBufferFullError, StreamClosedError
 from tornado.web import Application, HTTPError, RequestHandler
-from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+from tornado.websocket import WebSocketHandler, WebSocketProtocol, WebSocketProtocol13
 
 from crowdstack.server import hooks
 from crowdstack.server.control import ControlSocket
@@ -48,6 +48,7 @@ _NOBODY = _PLAIN.format(
     " is known by them. <a href='/?preview'>See the task as a preview</a>.",
 )
 _RETRY_S = "5"
+_CHUNK = 4096  # bytes read at once from a worker socket: its frames are small
 _BUSY = f"HTTP/1.1 503 Busy\r\nRetry-After: {_RETRY_S}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 
 
@@ -309,6 +310,19 @@ class HooksHandler(Handler):
         self.finish()
 
 
+class Connection(WebSocketProtocol13):
+    """Takes what has come in one piece: Tornado's own asks the stream three or four times a frame, the dearest part of it."""
+
+    _come = b""
+
+    async def _read_bytes(self, n: int) -> bytes:
+        while len(self._come) < n:
+            self._come += await self.stream.read_bytes(_CHUNK, partial=True)
+        data, self._come = self._come[:n], self._come[n:]
+        self._wire_bytes_in += n
+        return data
+
+
 class WorkSocket(WebSocketHandler):
     """The worker socket. Tornado reads no further frame until what `on_message` returned is done: one at a time."""
 
@@ -332,12 +346,17 @@ class WorkSocket(WebSocketHandler):
     log_exception = Handler.log_exception
     write_error = Handler.write_error
 
+    def get_websocket_protocol(self) -> WebSocketProtocol | None:
+        found = super().get_websocket_protocol()
+        return Connection(self, False, found.params) if isinstance(found, WebSocketProtocol13) else None
+
     def open(self, *_: str, **__: str) -> None:
         limits = self.server.config.limits
         stream = self.ws_connection.stream  # type: ignore[union-attr]
         assert isinstance(stream, IOStream)
         stream.max_write_buffer_size = limits.write_buffer
         stream.set_nodelay(True)
+        stream.read_chunk_size = _CHUNK
         self._pace = Pace(limits)
         self._stream = stream
         self.server.door.sockets.add(self)

@@ -46,7 +46,6 @@ CREATE TABLE claims (visit TEXT PRIMARY KEY, claim TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE assignments (assignment TEXT PRIMARY KEY, unit TEXT NOT NULL REFERENCES units, worker TEXT NOT NULL,
   visit TEXT NOT NULL REFERENCES visits, at REAL NOT NULL, state TEXT NOT NULL, nonce TEXT, digest TEXT, late INTEGER NOT NULL,
   receipt INTEGER UNIQUE) WITHOUT ROWID;
-CREATE INDEX open_assignments ON assignments (assignment) WHERE state = 'open';
 """
 _COLUMNS = {
     "meta": ("key", "value"),
