@@ -158,7 +158,7 @@ def stands(root: Path) -> object:
     for random_, named in {**ids, **secrets}.items():
         text = text.replace(random_, json.dumps(named)[1:-1])
     assert len([entry for entry in state["resources"] if entry.get("id") in ids]) == len(
-        [entry for entry in state["resources"] if "Thing" in entry["type"] or "Statue" in entry["type"]]
+        [entry for entry in state["resources"] if entry["custom"] and entry["type"].endswith((":Thing", ":Statue"))]
     ), "the state names things that are there"
     return text, sorted(ids.values()), state.get("pending_operations", [])
 
