@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from crowdstack.errors import Refused
-from crowdstack.model import Money, RunId, StudyKey, StudyState, TaskName, VisitId, WorkerId
+from crowdstack.model import Admission, Money, RunId, StudyKey, StudyState, TaskName, VisitId, WorkerId
 from crowdstack.plugin import Opening
 from crowdstack.ports import Memory, Provider
 
@@ -179,6 +179,16 @@ class ProviderContract:
         self.open(provider)
         with pytest.raises(Refused):
             provider.pay_bonus(KEY, visit(1), ANN, None, payment="first", net=REWARD)
+
+    def test_who_may_come_may_be_told_again_and_no_change_is_left_then(self, provider: Provider) -> None:
+        """With lists of people or without them."""
+        for admission in (Admission(), Admission(blocked=(BOB,), allowed=(ANN,)), Admission(blocked=(ANN, BOB))):
+            provider.group_changes(KEY, admission)
+            for _ in range(2):
+                provider.set_workers(KEY, admission)
+            assert provider.group_changes(KEY, admission) == ()
+        self.open(provider)
+        assert provider.spent() == Money(0, "USD")
 
     def test_watching_may_be_repeated_and_a_hint_changes_nothing(self, provider: Provider) -> None:
         """With hooks or without them."""

@@ -83,6 +83,11 @@ class Desired:
         return bool(self.provider.get("managed", self.provider.get("type") == "prolific"))
 
     @property
+    def admission_rules(self) -> dict[str, Any]:
+        """What `Store.admission` goes by."""
+        return {"block": self.blocked, "require": self.require, "exclude": self.exclude}
+
+    @property
     def no_data(self) -> NoData:
         return NoData(self.provider.get("no_data", NoData.ASK_RETURN))
 

@@ -9,7 +9,18 @@ from typing import Any
 
 import peewee
 
-from crowdstack.model import Claim, ListedState, Money, RunId, StudyKey, TaskName, VisitId, VisitState, WorkerId
+from crowdstack.model import (
+    Admission,
+    Claim,
+    ListedState,
+    Money,
+    RunId,
+    StudyKey,
+    TaskName,
+    VisitId,
+    VisitState,
+    WorkerId,
+)
 from crowdstack.ports import PaymentRow, VisitRow, WorkerRow
 from crowdstack.store.base import Subject
 from crowdstack.store.database import many
@@ -82,13 +93,19 @@ class People(Subject):
                 )
 
     def admission(
-        self, task: TaskName, *, require: Sequence[str] = (), exclude: Sequence[str] = ()
-    ) -> tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None]:
+        self,
+        task: TaskName,
+        *,
+        block: Sequence[WorkerId] = (),
+        require: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> Admission:
         with self._database.reading() as db:
             out = db.execute_sql(
                 "SELECT worker FROM block WHERE task = ?1 UNION "
-                "SELECT worker FROM qualification WHERE task = ?1 AND name IN (SELECT value FROM json_each(?2)) ORDER BY worker",
-                (task, json.dumps(list(exclude))),
+                "SELECT worker FROM qualification WHERE task = ?1 AND name IN (SELECT value FROM json_each(?2)) UNION "
+                "SELECT value FROM json_each(?3) ORDER BY worker",
+                (task, json.dumps(list(exclude)), json.dumps(list(block))),
             ).fetchall()
             holders = db.execute_sql(
                 "SELECT worker FROM qualification WHERE task = ?1 AND name IN (SELECT value FROM json_each(?2)) "
@@ -96,7 +113,7 @@ class People(Subject):
                 (task, json.dumps(list(require)), len(set(require))),
             ).fetchall()
             allowed = tuple(WorkerId(worker) for (worker,) in holders) if require else None
-            return tuple(WorkerId(worker) for (worker,) in out), allowed
+            return Admission(tuple(WorkerId(worker) for (worker,) in out), allowed)
 
     def qualifications(self, task: TaskName, worker: WorkerId) -> dict[str, int]:
         with self._database.reading() as db:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from crowdstack.errors import Refused
-from crowdstack.model import Money, Study, StudyKey, StudyState, VisitId, WorkerId
+from crowdstack.model import Admission, Money, Study, StudyKey, StudyState, VisitId, WorkerId
 from crowdstack.plugin import Claims, Ending, Finish, Opening, ProviderPlugin
-from crowdstack.ports import HookKey, Listing
+from crowdstack.ports import GroupChange, HookKey, Listing
 
 SETTINGS = {
     "type": "object",
@@ -76,6 +76,12 @@ class Board:
 
     def fetch_visits(self, key: StudyKey) -> Listing | None:
         return None  # a board does not know who came
+
+    def set_workers(self, key: StudyKey, admission: Admission) -> None:
+        """Everybody reads the board; the task server turns away whom it must."""
+
+    def group_changes(self, key: StudyKey, admission: Admission) -> tuple[GroupChange, ...]:
+        return ()
 
     def watch(self, key: StudyKey, at: str) -> HookKey | None:
         return None  # nor does it call anybody when something changes

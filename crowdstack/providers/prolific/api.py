@@ -333,18 +333,8 @@ class Prolific:
         query = {"workspace_id": self.workspace, "active": True, "limit": 200}
         return list(self.http.pages("groups", "/participant-groups/", Group.read, query))
 
-    def find_group(self, name: str) -> Group | None:
-        """The one of this name. Refused where several have it."""
-        found = [group for group in self.list_groups() if group.name == name]
-        if len(found) > 1:
-            ids = ", ".join(group.id for group in found)
-            raise Refused(
-                f"{len(found)} participant groups are called {name}", why=ids, hint="rename all but one on the site"
-            )
-        return found[0] if found else None
-
     def create_group(self, name: str, *, members: Sequence[str] = ()) -> Group:
-        """A repeat is refused, or makes another one of this name: look first."""
+        """A repeat is refused, or makes another one of this name: look first. So is the name of one that was deleted, perhaps."""
         body: dict[str, Any] = {"name": name, "workspace_id": self.workspace}
         if members:
             body["participant_ids"] = list(members)

@@ -6,10 +6,7 @@ published is written into `Memory` before it is. Every other write is a total or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
-from typing import Any
 
 from crowdstack.errors import Busy, NotYet, Refused, Unclear
 from crowdstack.model import ListedState, ListedVisit, Money, Study, StudyKey, StudyState, WorkerId, visit_of
@@ -17,8 +14,8 @@ from crowdstack.ports import Listing
 from crowdstack.providers.prolific.answers import Study as Found
 from crowdstack.providers.prolific.answers import StudyStatus, SubmissionStatus
 from crowdstack.providers.prolific.api import StudyMove
+from crowdstack.providers.prolific.audience import Audience
 from crowdstack.providers.prolific.drift import drift
-from crowdstack.providers.prolific.legacy import as_filter
 from crowdstack.providers.prolific.payments import Payments
 from crowdstack.providers.prolific.sight import LAG, shown
 from crowdstack.providers.prolific.terms import mark, study_draft
@@ -37,10 +34,9 @@ _STATES = {
     SubmissionStatus.UNKNOWN: ListedState.UNKNOWN,
 }
 _OVER = (StudyStatus.AWAITING_REVIEW, StudyStatus.COMPLETED)  # every place taken, or stopped: more places reopen it
-_GROUPS = {"allow_groups": "participant_group_allowlist", "block_groups": "participant_group_blocklist"}
 
 
-class ProlificProvider(Payments, Watching):
+class ProlificProvider(Audience, Payments, Watching):
     """ports.Provider of one task: studies and who came here, the rest by its parts."""
 
     # -------------------------------------------------------------------------------------------- studies
@@ -131,9 +127,8 @@ class ProlificProvider(Payments, Watching):
             title=title,
             page=self._page(key),
             project=self._project(),
-            filters=[*map(as_filter, self._settings.get("eligibility_requirements") or ()), *self._groups()],
+            filters=self._filters(key),
         )
-        self._check_filters(draft.filters)
         return self._api.create_study(draft).id
 
     def _find(self, key: StudyKey) -> str | None:
@@ -155,39 +150,6 @@ class ProlificProvider(Payments, Watching):
         if self._settings.get("create"):
             return self._api.create_project(wanted).id
         raise Refused(f"there is no project {wanted!r} in the workspace", hint="provider.create: true makes it")
-
-    def _check_filters(self, filters: Sequence[Mapping[str, Any]]) -> None:
-        """They are fixed once it is published, so a name that the account does not know is told before."""
-        if not filters:
-            return
-        known = {found.id for found in self._api.list_filters()}
-        for given in filters:
-            name = str(given.get("filter_id"))
-            if name not in known and name not in ("and", "or"):
-                near = get_close_matches(name, known, 1)
-                raise Refused(
-                    f"the account has no filter {name!r}",
-                    hint=f"did you mean {near[0]!r}?" if near else "provider.filters",
-                )
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """Allow and block groups: they stay open to change when the study is out, filters do not."""
-        filters = []
-        for setting, filter_id in _GROUPS.items():
-            ids = []
-            for name in self._settings.get(setting) or ():
-                group = self._api.find_group(name)
-                if group is None and self._settings.get("create"):
-                    group = self._api.create_group(name)
-                if group is None:
-                    raise Refused(
-                        f"there is no participant group {name!r} in the workspace",
-                        hint="make it there, or let provider.create: true make it, empty",
-                    )
-                ids.append(group.id)
-            if ids:
-                filters.append({"filter_id": filter_id, "selected_values": ids})
-        return filters
 
     def _study(self, key: StudyKey, found: Found) -> Study:
         state, by_hand = self._state(key, found)
