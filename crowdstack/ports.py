@@ -150,6 +150,10 @@ class Provider(Protocol):
         """Pay the worker `net` on top, once for this `payment` however often this is called. Unclear when it may have been
         paid and nothing shows it yet: it is never sent again. Refused: no such visit, a dry wallet."""
 
+    def send_message(self, key: StudyKey, worker: WorkerId, *, message: str, text: str) -> None:
+        """Write `text` to a worker who came, about this study: once for this `message` however often this is called. Unclear when
+        it may have been sent and nothing shows it: it is never sent again. Refused: the service has no messages."""
+
     def gross(self, reward: Money) -> Money:
         """What paying this costs in all: reward (or bonus), fee, tax."""
 

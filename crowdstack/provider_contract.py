@@ -180,6 +180,18 @@ class ProviderContract:
         with pytest.raises(Refused):
             provider.pay_bonus(KEY, visit(1), ANN, None, payment="first", net=REWARD)
 
+    def test_a_message_is_taken_however_often_or_there_are_none(self, provider: Provider) -> None:
+        self.open(provider)
+        self.approve(provider, 1, ANN)
+        try:
+            provider.send_message(KEY, ANN, message="thanks", text="Thank you.")
+        except Refused:
+            with pytest.raises(Refused):
+                provider.send_message(KEY, ANN, message="thanks", text="Thank you.")
+        else:
+            provider.send_message(KEY, ANN, message="thanks", text="Thank you.")
+        assert provider.spent() == provider.gross(REWARD)
+
     def test_who_may_come_may_be_told_again_and_no_change_is_left_then(self, provider: Provider) -> None:
         """With lists of people or without them."""
         for admission in (Admission(), Admission(blocked=(BOB,), allowed=(ANN,)), Admission(blocked=(ANN, BOB))):

@@ -168,6 +168,9 @@ class Books:
     def ask_return(self, key: StudyKey, submission: str, reason: str) -> None:
         raise Refused(f"the {self.name} provider knows of no visit without answers")
 
+    def send_message(self, key: StudyKey, worker: WorkerId, *, message: str, text: str) -> None:
+        raise Refused(f"the {self.name} provider has no messages", hint="write to people where you know them from")
+
     def set_workers(self, key: StudyKey, admission: Admission) -> None:
         """The task server counts places and lets people in."""
 

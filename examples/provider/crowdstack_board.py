@@ -77,6 +77,9 @@ class Board:
     def fetch_visits(self, key: StudyKey) -> Listing | None:
         return None  # a board does not know who came
 
+    def send_message(self, key: StudyKey, worker: WorkerId, *, message: str, text: str) -> None:
+        raise Refused("a board knows nobody's address")
+
     def set_workers(self, key: StudyKey, admission: Admission) -> None:
         """Everybody reads the board; the task server turns away whom it must."""
 

@@ -26,6 +26,7 @@ from crowdstack.providers.prolific.answers import (
     Filter,
     Group,
     HookSecret,
+    Message,
     Project,
     RewardRate,
     Study,
@@ -368,6 +369,11 @@ class Prolific:
         return answer.read(lambda fields: fields.whole("count"))
 
     # -------------------------------------------------------------------------------------------- messages
+
+    def list_messages(self, participant: str) -> list[Message]:
+        """To and from this participant."""
+        query = {"user_id": checked_id(participant)}
+        return list(self.http.pages("messages", "/messages/", Message.read, query))
 
     def send_message(self, participant: str, text: str, *, study: str) -> None:
         """A repeat sends it again."""

@@ -16,6 +16,7 @@ from crowdstack.providers.prolific.answers import StudyStatus, SubmissionStatus
 from crowdstack.providers.prolific.api import StudyMove
 from crowdstack.providers.prolific.audience import Audience
 from crowdstack.providers.prolific.drift import drift
+from crowdstack.providers.prolific.messages import Messages
 from crowdstack.providers.prolific.payments import Payments
 from crowdstack.providers.prolific.sight import LAG, shown
 from crowdstack.providers.prolific.terms import mark, study_draft
@@ -36,7 +37,7 @@ _STATES = {
 _OVER = (StudyStatus.AWAITING_REVIEW, StudyStatus.COMPLETED)  # every place taken, or stopped: more places reopen it
 
 
-class ProlificProvider(Audience, Payments, Watching):
+class ProlificProvider(Audience, Payments, Messages, Watching):
     """ports.Provider of one task: studies and who came here, the rest by its parts."""
 
     # -------------------------------------------------------------------------------------------- studies

@@ -475,6 +475,16 @@ def test_messages(service: Service, api: Prolific) -> None:
     api.send_message(s.PARTICIPANT, "thank you", study=s.STUDY)
     api.send_messages([s.PARTICIPANT], "thank you", study=s.STUDY)
     assert service.heard[0].body == {"recipient_id": s.PARTICIPANT, "body": "thank you", "study_id": s.STUDY}
+    sent = {
+        "id": "60a4",
+        "sender_id": s.PARTICIPANT,
+        "body": "hello",
+        "sent_at": "2026-11-02T09:00:00Z",
+        "channel_id": "c",
+    }
+    service.says("GET /messages/", {"results": [sent | {"data": {"study_id": s.STUDY}}, sent]})
+    told = [(found.sender, found.text, found.study) for found in api.list_messages(s.PARTICIPANT)]
+    assert told == [(s.PARTICIPANT, "hello", s.STUDY), (s.PARTICIPANT, "hello", None)]
 
 
 # ---------------------------------------------------------------------------------------------------- hooks
