@@ -614,7 +614,9 @@ class Store(Protocol):
 
     def qualify(
         self, task: TaskName, workers: list[WorkerId], name: str, score: int, *, by: str, now: datetime
-    ) -> None: ...
+    ) -> None:
+        """They hold it with this score from now on. NotFound for a task that is not here."""
+
     def revoke(self, task: TaskName, workers: list[WorkerId], name: str) -> int:
         """How many held it."""
 

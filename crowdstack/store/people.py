@@ -9,6 +9,7 @@ from typing import Any
 
 import peewee
 
+from crowdstack.errors import NotFound
 from crowdstack.model import (
     Admission,
     Claim,
@@ -86,6 +87,7 @@ class People(Subject):
 
     def block(self, task: TaskName, workers: list[WorkerId], *, reason: str, by: str, now: datetime) -> None:
         with self._database.writing() as db:
+            _check_task(db, task)
             for worker in workers:
                 db.execute_sql(
                     "INSERT INTO block (task, worker, reason, by, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -127,6 +129,7 @@ class People(Subject):
         self, task: TaskName, workers: list[WorkerId], name: str, score: int, *, by: str, now: datetime
     ) -> None:
         with self._database.writing() as db:
+            _check_task(db, task)
             many(
                 db,
                 "INSERT INTO qualification (task, worker, name, score, by, at) VALUES (?, ?, ?, ?, ?, ?) "
@@ -142,6 +145,13 @@ class People(Subject):
     def unblock(self, task: TaskName, workers: list[WorkerId]) -> int:
         with self._database.writing() as db:
             return sum(_deleted(db, task, worker) for worker in workers)
+
+
+def _check_task(db: peewee.Database, task: str) -> None:
+    if not db.execute_sql("SELECT 1 FROM task WHERE name = ?", (task,)).fetchone():
+        raise NotFound(
+            f"task {task} was never up: its workers are known from its first run on", hint="crowdstack up SPEC"
+        )
 
 
 def _deleted(db: peewee.Database, task: str, worker: str) -> int:

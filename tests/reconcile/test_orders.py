@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crowdstack.errors import NotFound, OverBudget, StateMismatch, Unclear
-from crowdstack.model import ListedState, ListedVisit, Money, Run, StudyKey, WorkerId, visit_of
+from crowdstack.model import ListedState, ListedVisit, Money, Run, StudyKey, TaskName, WorkerId, visit_of
 from crowdstack.plan.actions import Order, PayBonus, SendMessage
 from crowdstack.ports import Listing
 from crowdstack.providers.mock import MockProvider
@@ -181,6 +181,14 @@ def test_who_must_hold_a_qualification_is_told_so(desk: Desk) -> None:
     assert desk.store.qualifications(TASK, WorkerId("bob")) == {"pilot": 1, "trained": 90}
     assert desk.store.revoke(TASK, [WorkerId("bob"), WorkerId("zoe")], "trained") == 1
     assert desk.store.admission(TASK, require=["trained"]) == ((), ("ann",))
+
+
+def test_workers_of_a_task_that_never_was_are_nobodys(desk: Desk) -> None:
+    other = TaskName("other")
+    with pytest.raises(NotFound, match="task other was never up"):
+        desk.store.qualify(other, [WorkerId("ann")], "trained", 1, by="me", now=NOW)
+    with pytest.raises(NotFound, match="task other was never up"):
+        desk.store.block(other, [WorkerId("ann")], reason="", by="me", now=NOW)
 
 
 def test_whom_the_provider_alone_tells_of_is_shown_too(desk: Desk) -> None:
