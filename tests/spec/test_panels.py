@@ -164,6 +164,14 @@ def test_what_the_run_goes_by_changes_in_place(tmp_path: Path, setting: str) -> 
     assert ([edit.partition(" ")[0] for edit in edits.now], edits.next_run) == ([setting.partition("=")[0]], ())
 
 
+def test_of_a_section_that_is_left_out_what_is_fixed_stays_and_the_rest_goes(tmp_path: Path) -> None:
+    began = written(tmp_path, "workers={require: [trained], exclude: [pilot]}")
+    now, edits = held(written(tmp_path), kept(began))
+    assert edits.next_run == ('workers.require (["trained"] -> not set)',)
+    assert edits.now == ('workers.exclude (["pilot"] -> not set)',)
+    assert (now.workers.require, now.workers.exclude) == (("trained",), ())
+
+
 def test_a_title_changes_in_place_where_nobody_lists_it(tmp_path: Path) -> None:
     _, edits = after(tmp_path, "task.title=Names", provider={"type": "generic", "finish": FINISH})
     assert (edits.now, edits.next_run) == (("task.title (Birds -> Names)",), ())
