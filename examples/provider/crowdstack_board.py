@@ -72,6 +72,12 @@ class Board:
             self._write(notices)
         return _study(key, notice)
 
+    def drift(self, key: StudyKey, *, reward: Money, title: str) -> tuple[str, ...]:
+        notice = self._read().get(key)
+        if notice is None or notice["title"] == title:
+            return ()
+        return (f"title: {notice['title']} there, {title} in the spec",)
+
     # ---------------------------------------------------------------------------------------- visits
 
     def fetch_visits(self, key: StudyKey) -> Listing | None:
