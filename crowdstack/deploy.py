@@ -77,7 +77,8 @@ class Preview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How a task stands. `done` of `target` units; money in the task's currency."""
+    """How a task stands. `done` of `target` units; money in the task's currency. `provider`: its type, of a plugin its name;
+    `crowd`: of provider mock who comes, human, bots or replay."""
 
     task: TaskName
     run: RunId | None
@@ -100,6 +101,8 @@ class Status:
     labels: Mapping[str, str]
     started_at: datetime | None
     rate_per_min: float | None = None
+    provider: str = ""
+    crowd: str = ""
     disk_low: bool = False  # the server gives out no unit until there is room (Limits.disk_reserve)
 
 
@@ -362,6 +365,8 @@ class Deployment:
             workers=visits.active,
             labels=run.settings["spec"]["metadata"].get("labels") or {},
             started_at=run.opened_at,
+            provider=desired.service,
+            crowd=desired.crowd.get("kind", ""),
         )
 
     def _held(self, wanted: Wanted) -> tuple[Wanted, Edits]:

@@ -305,6 +305,21 @@ def progress(now: Status, rate_per_min: float | None) -> str:
     )
 
 
+_SERVICES = {"prolific": "Prolific"}
+_WAYS_IN = {
+    "human": "the workers' links",
+    "bots": "the simulated crowd",
+    "replay": "the simulated crowd",
+    "generic": "the link that the panel was given: end the project there too",
+}
+
+
+def _way_in(there: Status) -> str:
+    """By what people came who cannot come any more."""
+    study = f"study {there.run} at {_SERVICES.get(there.provider, there.provider)}: closed for good"
+    return _WAYS_IN.get(there.crowd or there.provider, study)
+
+
 def leaving(there: Status, *, now: bool) -> str:
     """What `destroy` takes away, what it waits for and what stays."""
     at_work = there.units.assigned
@@ -312,7 +327,10 @@ def leaving(there: Status, *, now: bool) -> str:
     if at_work:
         people += ": their holds end at once" if now else ": waits until they submit or their time is over"
     gone = [f"-  task server {there.server_url}"] if there.server_url else []
-    gone += ["-  reconciler", "-  simulated crowd, worker links", f"-  open places of {there.run}"]
+    gone += ["-  reconciler", f"-  {_way_in(there)}", f"-  open places of {there.run}"]
+    if now and there.workers and there.provider not in ("mock", "generic"):
+        inside = f"!  still inside at {_SERVICES.get(there.provider, there.provider)}: {there.workers}"
+        gone.append(f"{inside}; what they hand in from now on is yours to decide on its site")
     kept = f"=  the store: answers of {there.done} units done, {there.spend} spent (a backup is made first)"
     unjudged = there.units.submitted + there.units.approved - there.done  # none where every submission counts
     if unjudged:

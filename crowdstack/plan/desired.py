@@ -83,6 +83,12 @@ class Desired:
         return bool(self.provider.get("managed", self.provider.get("type") == "prolific"))
 
     @property
+    def service(self) -> str:
+        """The provider's type; of a plugin its name."""
+        kind = str(self.provider.get("type", ""))
+        return str(self.provider["name"]) if kind == "plugin" else kind
+
+    @property
     def admission_rules(self) -> dict[str, Any]:
         """What `Store.admission` goes by."""
         return {"block": self.blocked, "require": self.require, "exclude": self.exclude}

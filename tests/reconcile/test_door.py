@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from crowdstack.errors import Busy, CredentialsRefused, CrowdstackError, Refused
 from crowdstack.model import Admission, RunState, StudyKey, WorkerId
 from crowdstack.providers.mock import MockProvider
+from crowdstack.reconcile.door import Door
 from tests.contracts.store import NOW, TASK
 from tests.reconcile.stage import Stage
 
@@ -67,6 +69,13 @@ def test_no_study_is_opened_before_it_was_taken(here: Stage, no: CrowdstackError
     here.live()
     assert told(here)[:4] == [Admission(blocked=(EVE, ZOE))] * 3 + ["open"]
     assert here.reached is RunState.DESTROYED
+
+
+def test_it_is_told_again_every_hour_for_somebody_may_have_changed_it_there(here: Stage) -> None:
+    door = Door(here.provider, logging.getLogger("tests.reconcile"))
+    for now in (0.0, 3599.0, 3600.0, 7199.0):
+        assert door.tell(StudyKey("birds-1"), Admission(), now) is None
+    assert told(here) == [Admission()] * 2
 
 
 def test_what_cannot_be_told_is_shown_by_status(here: Stage) -> None:

@@ -16,6 +16,7 @@ from crowdstack.model import Admission, StudyKey, WorkerId
 from crowdstack.ports import GroupChange
 from crowdstack.providers.prolific.answers import Group
 from crowdstack.providers.prolific.legacy import as_filter
+from crowdstack.providers.prolific.money import is_id
 from crowdstack.providers.prolific.sight import Sight
 from crowdstack.providers.prolific.terms import own_group
 
@@ -104,10 +105,10 @@ def group_named(there: Sequence[Group], name: str) -> Group | None:
 
 def _own(admission: Admission) -> Iterator[tuple[str, set[WorkerId]]]:
     """Our groups, by the ends of their names, and who is to be in them. There is always one to block: whoever is blocked later
-    must not need a filter that cannot be added any more."""
-    yield "blocked", set(admission.blocked)
+    must not need a filter that cannot be added any more. Whose name can be no id of Prolific's does not come from there."""
+    yield "blocked", set(filter(is_id, admission.blocked))
     if admission.allowed is not None:
-        yield "allowed", set(admission.allowed)
+        yield "allowed", set(filter(is_id, admission.allowed))
 
 
 def _check(filters: Sequence[Mapping[str, Any]], known: Collection[str]) -> None:

@@ -96,6 +96,13 @@ def test_a_lost_answer_leads_to_one_group_with_all_its_members(lab: Lab, fault: 
     assert members(lab) == {BLOCKED: {BOB, EVE}}
 
 
+def test_somebody_of_another_crowd_is_no_participant(lab: Lab) -> None:
+    told = Admission(blocked=(BOB, WorkerId("w.17@lab")))
+    lab.open().set_workers(KEY, told)
+    assert members(lab) == {BLOCKED: {BOB}}
+    assert lab.open().group_changes(KEY, told) == ()
+
+
 def test_what_would_be_made_and_changed_is_what_then_is(lab: Lab) -> None:
     provider = lab.open(block_groups=["careless"], create=True)
     first, then = Admission(blocked=(BOB,), allowed=(ANN,)), Admission(blocked=(EVE,), allowed=(ANN, BOB))
