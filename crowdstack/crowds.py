@@ -128,7 +128,11 @@ def _workspace(account: Any, wanted: str | None) -> str:
             return str(workspace.id)
     names = ", ".join(repr(workspace.title) for workspace in found)
     if wanted is not None:
-        raise Refused(f"the account has no workspace {wanted!r}", why=f"it has {names or 'none'}")
+        raise Refused(
+            f"the account has no workspace {wanted!r}",
+            why=f"it has {names or 'none'}",
+            hint="provider.workspace; `crowdstack register prolific --workspace NAME --create` makes one",
+        )
     if len(found) != 1:
         raise Refused(
             "which workspace is not said", why=f"the account has {names or 'none'}", hint="provider.workspace"

@@ -17,6 +17,7 @@ from crowdstack.errors import StateMismatch
 from crowdstack.folder import Folder, open_private, private_folder, write_private
 from crowdstack.lock import held as held_lock
 from crowdstack.model import (
+    Admission,
     EndedVisit,
     Item,
     Money,
@@ -35,7 +36,19 @@ from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
 from crowdstack.plan.fees import check_pay
 from crowdstack.plan.fixed import fixed_by_publishing
 from crowdstack.plan.forecast import Line, fold, forecast, journaled
-from crowdstack.ports import Clock, Engine, OnStep, Operation, Program, Provider, Rehearsal, Step, Store, ignore
+from crowdstack.ports import (
+    Clock,
+    Engine,
+    GroupChange,
+    OnStep,
+    Operation,
+    Program,
+    Provider,
+    Rehearsal,
+    Step,
+    Store,
+    ignore,
+)
 from crowdstack.spec import Bundle, Edits, Spec, build_bundle, held, kept, load_items, notes_of
 from crowdstack.wire.stack import StackInputs
 
@@ -54,16 +67,18 @@ class Preview:
     basis: str  # what the task's runs went by then (Store.basis)
     edits: tuple[str, ...] = ()  # `field (old -> new)`, in force at once
     notes: tuple[str, ...] = ()
+    groups: tuple[GroupChange, ...] = ()
     never_changes: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
-        return bool(self.steps or self.lines or self.edits)
+        return bool(self.steps or self.lines or self.edits or self.groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How a task stands. `done` of `target` units; money in the task's currency."""
+    """How a task stands. `done` of `target` units; money in the task's currency. `provider`: its type, of a plugin its name;
+    `crowd`: of provider mock who comes, human, bots or replay."""
 
     task: TaskName
     run: RunId | None
@@ -86,6 +101,8 @@ class Status:
     labels: Mapping[str, str]
     started_at: datetime | None
     rate_per_min: float | None = None
+    provider: str = ""
+    crowd: str = ""
     disk_low: bool = False  # the server gives out no unit until there is room (Limits.disk_reserve)
 
 
@@ -235,7 +252,8 @@ class Deployment:
             told = replace(told, notes=(*told.notes, *check_pay(desired)))
         steps = self._engine.preview(self._program(wanted.stack(stands.run))).steps
         changes = tuple(step for step in steps if step.operation is not Operation.SAME)
-        return replace(told, steps=changes, lines=forecast(desired, observed))
+        groups = () if observed.drained else self._provider.group_changes(desired.study, self._admission(desired))
+        return replace(told, steps=changes, lines=forecast(desired, observed), groups=groups)
 
     def up(
         self,
@@ -347,6 +365,8 @@ class Deployment:
             workers=visits.active,
             labels=run.settings["spec"]["metadata"].get("labels") or {},
             started_at=run.opened_at,
+            provider=desired.service,
+            crowd=desired.crowd.get("kind", ""),
         )
 
     def _held(self, wanted: Wanted) -> tuple[Wanted, Edits]:
@@ -391,6 +411,9 @@ class Deployment:
             ended=ended,
             drained=not stands.new and self._store.drained(stands.run),
         )
+
+    def _admission(self, desired: Desired) -> Admission:
+        return self._store.admission(desired.task, **desired.admission_rules)
 
     def _ended(self, run: RunId, desired: Desired) -> tuple[EndedVisit, ...]:
         """Visits that can be settled now, or more than anybody reads."""

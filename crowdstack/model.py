@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 TaskName = NewType("TaskName", str)
 RunId = NewType("RunId", str)  # "<task>-<n>", e.g. "rte-1"
@@ -294,6 +294,13 @@ class ListedVisit:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     return_asked: bool = False
+
+
+class Admission(NamedTuple):
+    """Who may take part: all but `blocked` and, unless it is None, only `allowed`. Whole lists, sorted."""
+
+    blocked: tuple[WorkerId, ...] = ()
+    allowed: tuple[WorkerId, ...] | None = None
 
 
 class StudyState(str, Enum):

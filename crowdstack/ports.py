@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from crowdstack.model import (
+    Admission,
     Claim,
     Cursor,
     EndedVisit,
@@ -149,6 +150,10 @@ class Provider(Protocol):
         """Pay the worker `net` on top, once for this `payment` however often this is called. Unclear when it may have been
         paid and nothing shows it yet: it is never sent again. Refused: no such visit, a dry wallet."""
 
+    def send_message(self, key: StudyKey, worker: WorkerId, *, message: str, text: str) -> None:
+        """Write `text` to a worker who came, about this study: once for this `message` however often this is called. Unclear when
+        it may have been sent and nothing shows it: it is never sent again. Refused: the service has no messages."""
+
     def gross(self, reward: Money) -> Money:
         """What paying this costs in all: reward (or bonus), fee, tax."""
 
@@ -166,6 +171,15 @@ class Provider(Protocol):
     def ask_return(self, key: StudyKey, submission: str, reason: str) -> None:
         """Ask the worker to give back a visit that was handed in with nothing in it. Refused where there is no such thing."""
 
+    def set_workers(self, key: StudyKey, admission: Admission) -> None:
+        """Who is to be let in from now on, by whole lists: told before the study is opened and whenever they change. A repeat
+        mends what was changed by others. Nothing where the service keeps no such lists: the task server turns people away in
+        any case."""
+
+    def group_changes(self, key: StudyKey, admission: Admission) -> tuple[GroupChange, ...]:
+        """What `set_workers` with the same lists, and opening the study, would make or change of the service's lists of people.
+        Refused: the spec names one that is not there."""
+
     def watch(self, key: StudyKey, at: str) -> HookKey | None:
         """Have changes of the study told to the public address `at` by hooks signed with this key. A repeat mends what is
         missing, and nothing else. None: no hooks, by its settings or because it has none. Refused: the account has none."""
@@ -175,6 +189,16 @@ class Provider(Protocol):
 
     def hint(self, key: StudyKey) -> None:
         """Something may have changed there: what is fetched is to be new soon. However often, it is asked at its own pace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupChange:
+    """A list of people that a service keeps (Prolific: participant group), as it would be made or changed."""
+
+    name: str
+    made: bool
+    joining: int = 0  # workers
+    leaving: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -575,17 +599,24 @@ class Store(Protocol):
         """They get nothing in any run of the task, from now on. NotFound for a task that is not here."""
 
     def admission(
-        self, task: TaskName, *, require: Sequence[str] = (), exclude: Sequence[str] = ()
-    ) -> tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None]:
-        """Who gets nothing (blocked here, or holding one of `exclude`) and who alone may get something: those that hold all
-        of `require`, None without one."""
+        self,
+        task: TaskName,
+        *,
+        block: Sequence[WorkerId] = (),
+        require: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> Admission:
+        """Who gets nothing (in `block`, blocked here, or holding one of `exclude`) and who alone may get something: those that
+        hold all of `require`, None without one."""
 
     def qualifications(self, task: TaskName, worker: WorkerId) -> dict[str, int]:
         """What this worker holds: name -> score."""
 
     def qualify(
         self, task: TaskName, workers: list[WorkerId], name: str, score: int, *, by: str, now: datetime
-    ) -> None: ...
+    ) -> None:
+        """They hold it with this score from now on. NotFound for a task that is not here."""
+
     def revoke(self, task: TaskName, workers: list[WorkerId], name: str) -> int:
         """How many held it."""
 

@@ -15,7 +15,19 @@ from typing import Any
 import pytest
 
 from crowdstack.errors import Refused
-from crowdstack.model import Money, RunId, StudyKey, StudyState, TaskName, VisitId, WorkerId
+from crowdstack.model import (
+    Admission,
+    ListedState,
+    ListedVisit,
+    Money,
+    RunId,
+    StudyKey,
+    StudyState,
+    TaskName,
+    VisitId,
+    WorkerId,
+    visit_of,
+)
 from crowdstack.plugin import Opening
 from crowdstack.ports import Memory, Provider
 
@@ -68,6 +80,10 @@ class ProviderContract:
 
     def open(self, provider: Provider, places: int = 2) -> None:
         provider.open_study(KEY, places=places, reward=REWARD, title="Birds")
+
+    def test_no_verb_is_missing(self, provider: Provider) -> None:
+        verbs = [name for name in vars(Provider) if not name.startswith("_")]
+        assert [verb for verb in verbs if not callable(getattr(provider, verb, None))] == []
 
     def test_a_study_is_found_by_our_key(self, provider: Provider) -> None:
         assert provider.fetch_study(KEY) is None
@@ -166,6 +182,7 @@ class ProviderContract:
         assert before is not None
         assert provider.gross(REWARD) == provider.gross(REWARD)
         assert provider.spent() == Money(0, "USD")
+        assert provider.drift(KEY, reward=REWARD, title="Birds") == ()
         assert provider.fetch_study(KEY) == replace(before)
 
     def test_a_bonus_is_paid_once_for_each_name(self, provider: Provider) -> None:
@@ -180,6 +197,28 @@ class ProviderContract:
         with pytest.raises(Refused):
             provider.pay_bonus(KEY, visit(1), ANN, None, payment="first", net=REWARD)
 
+    def test_a_message_is_taken_however_often_or_there_are_none(self, provider: Provider) -> None:
+        self.open(provider)
+        self.approve(provider, 1, ANN)
+        try:
+            provider.send_message(KEY, ANN, message="thanks", text="Thank you.")
+        except Refused:
+            with pytest.raises(Refused):
+                provider.send_message(KEY, ANN, message="thanks", text="Thank you.")
+        else:
+            provider.send_message(KEY, ANN, message="thanks", text="Thank you.")
+        assert provider.spent() == provider.gross(REWARD)
+
+    def test_who_may_come_may_be_told_again_and_no_change_is_left_then(self, provider: Provider) -> None:
+        """With lists of people or without them."""
+        for admission in (Admission(), Admission(blocked=(BOB,), allowed=(ANN,)), Admission(blocked=(ANN, BOB))):
+            provider.group_changes(KEY, admission)
+            for _ in range(2):
+                provider.set_workers(KEY, admission)
+            assert provider.group_changes(KEY, admission) == ()
+        self.open(provider)
+        assert provider.spent() == Money(0, "USD")
+
     def test_watching_may_be_repeated_and_a_hint_changes_nothing(self, provider: Provider) -> None:
         """With hooks or without them."""
         at = "https://study.example.org/v1/hooks"
@@ -192,4 +231,39 @@ class ProviderContract:
         for _ in range(2):
             provider.unwatch(KEY, at)
         assert provider.fetch_study(KEY) == before
+        assert provider.spent() == Money(0, "USD")
+
+
+class ManagedProviderContract(ProviderContract):
+    """Of one that lets people in itself and tells who came (decisions/0009). `came` must bring its id of the visit."""
+
+    def listed(self, provider: Provider) -> dict[WorkerId, ListedVisit]:
+        listing = provider.fetch_visits(KEY)
+        assert listing is not None, "a managed provider tells who came"
+        return {found.worker: found for found in listing.visits}
+
+    def test_everybody_who_came_is_listed_under_the_name_of_the_visit(self, provider: Provider) -> None:
+        self.open(provider)
+        came, submission = self.came(provider, 1, ANN)
+        assert submission is not None
+        told = self.listed(provider)
+        assert [*told] == [ANN]
+        assert (told[ANN].visit, told[ANN].submission, told[ANN].state) == (came, submission, ListedState.AWAITING)
+        assert came == visit_of(KEY, ANN, submission)
+
+    def test_what_was_settled_is_listed_so(self, provider: Provider) -> None:
+        self.open(provider)
+        ann, bob = self.came(provider, 1, ANN), self.came(provider, 2, BOB)
+        provider.approve(KEY, ann[0], ANN, ann[1])
+        provider.reject(KEY, bob[0], BOB, "empty", bob[1])
+        told = self.listed(provider)
+        assert (told[ANN].state, told[BOB].state) == (ListedState.APPROVED, ListedState.REJECTED)
+
+    def test_a_pair_that_was_made_up_is_never_paid(self, provider: Provider) -> None:
+        self.open(provider)
+        _, submission = self.came(provider, 1, ANN)
+        for worker, named in ((BOB, submission), (ANN, "f" * 24)):
+            assert named is not None
+            with pytest.raises(Refused):
+                provider.approve(KEY, visit_of(KEY, worker, named), worker, named)
         assert provider.spent() == Money(0, "USD")

@@ -263,7 +263,7 @@ def _hurry(project: Project, speed: float) -> None:
 
 def _set_aside(spec: Spec) -> list[str]:
     """Settings of the spec that a simulation cannot keep."""
-    told = ["architect={type: local}"]
+    told = ["architect={type: local}", "workers.require=[]"]  # who is simulated holds nothing
     if spec.provider.type == "prolific":
         told += ["provider.account=default", "provider.workspace=null", "provider.project=null", "provider.filters=[]"]
         told += ["provider.eligibility_requirements=[]", "provider.allow_groups=[]", "provider.block_groups=[]"]

@@ -10,7 +10,8 @@
 The server runs inside the test's process and all state lies in a temporary folder; workers are simulated in a process of
 their own, over the real page and socket.
 
-For authors of providers: `ProviderContract` holds an adapter to what every provider must do (docs/write-a-provider.md).
+For authors of providers: `ProviderContract` holds an adapter to what every provider must do, `ManagedProviderContract` one that tells who
+came (docs/write-a-provider.md).
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from crowdstack.provider_contract import ProviderContract, opening
+from crowdstack.provider_contract import ManagedProviderContract, ProviderContract, opening
 
 if TYPE_CHECKING:
     from crowdstack.deploy import Status
 
 
-__all__ = ["Outcome", "ProviderContract", "crowd_run", "opening", "run"]
+__all__ = ["ManagedProviderContract", "Outcome", "ProviderContract", "crowd_run", "opening", "run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

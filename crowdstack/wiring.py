@@ -41,7 +41,7 @@ from crowdstack.engine.types import crowdstack_plugin
 from crowdstack.errors import Busy, LockHeld, NotFound, Refused, StateMismatch, TimedOut, UsageError
 from crowdstack.folder import Folder, private_folder, write_private
 from crowdstack.model import Money, Run, RunId, RunState, StudyKey, TaskName, WorkerId
-from crowdstack.plan.actions import PayBonus
+from crowdstack.plan.actions import Order, PayBonus, SendMessage
 from crowdstack.plan.forecast import Line
 from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
 from crowdstack.providers.credentials import of_operator
@@ -340,14 +340,20 @@ class Project:
         return refused
 
     def bonus(self, named: str, net: Money, *, reason: str, payment: str | None = None) -> PayBonus:
-        from crowdstack.reconcile.pay import bonus
+        from crowdstack.reconcile.orders import bonus
 
         return bonus(self.task, named, net, reason=reason, payment=payment, store=self.store, provider=self.provider)
 
-    def pay(self, order: PayBonus) -> str | None:
-        from crowdstack.reconcile.pay import pay
+    def message(self, named: str, text: str, *, name: str | None = None) -> SendMessage:
+        from crowdstack.reconcile.orders import message
 
-        return pay(
+        return message(self.task, named, text, name=name, store=self.store)
+
+    def carry_out(self, order: Order) -> str | None:
+        """Why it is not done, if it is not."""
+        from crowdstack.reconcile.orders import carry_out
+
+        return carry_out(
             order,
             store=self.store,
             provider=self.provider,
@@ -374,7 +380,7 @@ class Project:
         return why(run, WorkerId(worker), store=self.store, provider=self.provider, max_units=limit)
 
     def cost(self) -> Mapping[str, Money | None]:
-        from crowdstack.reconcile.pay import cost
+        from crowdstack.reconcile.cost import cost
 
         return cost(self.task, store=self.store, provider=self.provider)
 

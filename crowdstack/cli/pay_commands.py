@@ -52,7 +52,7 @@ def _bonus(name: str, meaning: str, example: str) -> click.Command:
             order = project.bonus(worker, amount, reason=reason, payment=payment)
             say(render.safe_text(f"~ pay {amount} to {order.worker} for visit {order.visit}: {order.amount} with fees"))
             confirm("Pay it?", yes=yes)
-            why = project.pay(order)
+            why = project.carry_out(order)
         if why is not None:
             raise errors.Refused(f"payment {order.payment} is not done", why=why)
         out(f"payment {order.payment}: {amount}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from crowdstack.errors import CrowdstackError
 from crowdstack.model import Money
-from crowdstack.ports import Operation, Step
+from crowdstack.ports import GroupChange, Operation, Step
 
 if TYPE_CHECKING:
     from crowdstack.deploy import Preview, Status
@@ -137,7 +137,7 @@ def step(change: Step) -> str:
 
 
 def preview(plan: Preview) -> str:
-    """The whole preview as text: edits, resources, crowd, what can never be changed later, totals."""
+    """The whole preview as text: edits, resources, crowd, groups, what can never be changed later, totals."""
     steps = [step(change) for change in plan.steps if change.operation is not Operation.SAME]
     crowd = [safe_text(f"{line.sign:<2} {line.text}") for line in plan.lines]
     head = f"{plan.task}: run {plan.run}" + (" (new)" if plan.new_run else "")
@@ -146,12 +146,24 @@ def preview(plan: Preview) -> str:
         _section("Spec", [f"~  {safe_text(edit)}" for edit in plan.edits]),
         _section("Stack", steps or ["=  no change"]),
         _section("Crowd", crowd or ["=  no change"]),
+        _section("Groups of people", [safe_text(f"{_sign(change):<2} {group(change)}") for change in plan.groups]),
         _section("Can never be changed later", [f"!  {safe_text(text)}" for text in plan.never_changes]),
         _section("Pay", pay(plan.cost)),
         _section("Notes", [safe_text(text) for text in plan.notes]),
         totals(plan),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def group(change: GroupChange) -> str:
+    """One list of people at the provider, as it would be made or changed."""
+    if change.made:
+        return f"participant group {change.name}, with {change.joining} workers"
+    return f"participant group {change.name}: {change.joining} workers join, {change.leaving} leave"
+
+
+def _sign(change: GroupChange) -> str:
+    return "+" if change.made else "~"
 
 
 def _section(title: str, lines: Sequence[str]) -> str:
@@ -199,7 +211,8 @@ def preview_records(plan: Preview) -> list[tuple[str, str, str]]:
     """(part, sign, text) of every line: what ndjson and Markdown print."""
     edits = [("spec", "~", edit) for edit in plan.edits]
     steps = [("stack", SIGNS[s.operation], step(s)[3:]) for s in plan.steps if s.operation is not Operation.SAME]
-    return edits + steps + [("crowd", line.sign, line.text) for line in plan.lines]
+    crowd = [("crowd", line.sign, line.text) for line in plan.lines]
+    return edits + steps + crowd + [("groups", _sign(change), group(change)) for change in plan.groups]
 
 
 # ---------------------------------------------------------------------------------------------------- status
@@ -292,6 +305,21 @@ def progress(now: Status, rate_per_min: float | None) -> str:
     )
 
 
+_SERVICES = {"prolific": "Prolific"}
+_WAYS_IN = {
+    "human": "the workers' links",
+    "bots": "the simulated crowd",
+    "replay": "the simulated crowd",
+    "generic": "the link that the panel was given: end the project there too",
+}
+
+
+def _way_in(there: Status) -> str:
+    """By what people came who cannot come any more."""
+    study = f"study {there.run} at {_SERVICES.get(there.provider, there.provider)}: closed for good"
+    return _WAYS_IN.get(there.crowd or there.provider, study)
+
+
 def leaving(there: Status, *, now: bool) -> str:
     """What `destroy` takes away, what it waits for and what stays."""
     at_work = there.units.assigned
@@ -299,7 +327,10 @@ def leaving(there: Status, *, now: bool) -> str:
     if at_work:
         people += ": their holds end at once" if now else ": waits until they submit or their time is over"
     gone = [f"-  task server {there.server_url}"] if there.server_url else []
-    gone += ["-  reconciler", "-  simulated crowd, worker links", f"-  open places of {there.run}"]
+    gone += ["-  reconciler", f"-  {_way_in(there)}", f"-  open places of {there.run}"]
+    if now and there.workers and there.provider not in ("mock", "generic"):
+        inside = f"!  still inside at {_SERVICES.get(there.provider, there.provider)}: {there.workers}"
+        gone.append(f"{inside}; what they hand in from now on is yours to decide on its site")
     kept = f"=  the store: answers of {there.done} units done, {there.spend} spent (a backup is made first)"
     unjudged = there.units.submitted + there.units.approved - there.done  # none where every submission counts
     if unjudged:

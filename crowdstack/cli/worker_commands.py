@@ -1,4 +1,4 @@
-"""`workers`: who came, in which visits, why somebody gets nothing; whom the operator wants no more."""
+"""`workers`: who came and in which visits; whom the operator wants no more, what workers hold, messages to them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import click
 
 from crowdstack import errors
 from crowdstack.cli import render
-from crowdstack.cli.session import Session, out, output_option, pass_session, say, spec_option
+from crowdstack.cli.session import Session, confirm, out, output_option, pass_session, say, spec_option, yes_option
 from crowdstack.cli.unit_commands import identified_option, me, names
 from crowdstack.model import WorkerId
 
 
 @click.group()
 def workers() -> None:
-    """Look at workers and their visits, block them, give and take qualifications.
+    """Look at workers and their visits, block them, give and take qualifications, write to them.
 
     \b
     Example:
@@ -150,6 +150,32 @@ def revoke(session: Session, name: str, worker_ids: tuple[str, ...], spec: Path 
     with session.project(spec) as project:
         gone = project.store.revoke(project.task, [WorkerId(worker) for worker in worker_ids], name)
     out(f"{name}: {gone} fewer")
+
+
+@workers.command()
+@click.argument("worker")
+@click.option("--text", required=True, help="What the worker reads.")
+@click.option("--id", "name", help="A name for this message: the same name is sent once, however often it is asked.")
+@spec_option
+@yes_option
+@pass_session
+def message(session: Session, worker: str, text: str, name: str | None, spec: Path | None, yes: bool) -> None:
+    """Write to a worker through the provider, about the last visit (or name a visit). Of provider prolific.
+
+    \b
+    Example:
+      crowdstack workers message 5f3c8d1e2a9b7c6d5e4f3a2b --text "Thank you for your careful answers." --id thanks-1
+    """
+    if not text.strip():
+        raise errors.UsageError("the message is empty", hint='--text "..."')
+    with session.project(spec) as project:
+        order = project.message(worker, text, name=name)
+        say(render.safe_text(f"~ write to {order.worker} about visit {order.visit}: {text}"))
+        confirm("Send it?", yes=yes)
+        why = project.carry_out(order)
+    if why is not None:
+        raise errors.Refused(f"message {order.message} is not sent", why=why)
+    out(render.safe_text(f"message {order.message}: sent"))
 
 
 COMMANDS = (workers,)

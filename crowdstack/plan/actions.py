@@ -122,6 +122,19 @@ class PayBonus(_OfVisit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SendMessage(_OfVisit):
+    """Write to a worker, about this visit. Ordered by a person, never decided: `message` is its name."""
+
+    kind: ClassVar[str] = "message"
+    message: str
+    text: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}:{self.message}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AskReturn(_OfVisit):
     """Ask the worker to give back a visit that was handed in with nothing in it."""
 
@@ -141,8 +154,9 @@ class TearDown(_Action):
     kind: ClassVar[str] = "tear_down"
 
 
+Order = PayBonus | SendMessage  # a person's
 ToProvider = (
-    OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit | AskReturn | PayBonus
+    OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit | AskReturn | Order
 )
 Spending = OpenStudy | RaisePlaces  # after these more can be charged than before
 Action = ToProvider | OfferUnits | Drain | TearDown
@@ -160,6 +174,7 @@ _KINDS: dict[str, type[Action]] = {
         RejectVisit,
         AskReturn,
         PayBonus,
+        SendMessage,
         Drain,
         TearDown,
     )

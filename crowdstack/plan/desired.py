@@ -83,6 +83,17 @@ class Desired:
         return bool(self.provider.get("managed", self.provider.get("type") == "prolific"))
 
     @property
+    def service(self) -> str:
+        """The provider's type; of a plugin its name."""
+        kind = str(self.provider.get("type", ""))
+        return str(self.provider["name"]) if kind == "plugin" else kind
+
+    @property
+    def admission_rules(self) -> dict[str, Any]:
+        """What `Store.admission` goes by."""
+        return {"block": self.blocked, "require": self.require, "exclude": self.exclude}
+
+    @property
     def no_data(self) -> NoData:
         return NoData(self.provider.get("no_data", NoData.ASK_RETURN))
 

@@ -34,9 +34,13 @@ def fixed_by_publishing(desired: Desired) -> tuple[str, ...]:
         "link": "our page, with Prolific's ids",
         "completion codes": ", ".join(told["codes"].values()),
     }
+    also = {"groups blocked": "whom you block or workers.exclude names"}
+    if desired.require:
+        also["groups allowed"] = f"who holds {', '.join(desired.require)}"
     unset = []
     for name, fields in _FIELDS.items():
         parts = [part for field in fields if (part := told.get(field)) not in (None, [], "")]
+        parts += [also[name]] if name in also else []
         facts[name] = "; ".join(map(_words, parts))
         if not parts:
             unset.append(name)

@@ -33,6 +33,7 @@ from crowdstack.plan.actions import (
     RaisePlaces,
     RejectVisit,
     ResumeStudy,
+    SendMessage,
     TearDown,
     action_of,
 )
@@ -72,7 +73,7 @@ def journaled(intents: Iterable[Intent]) -> list[Action]:
 
 def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tuple[Line, ...]:
     """Each change once, with its total, in the order of a run's life."""
-    offers = places = approved = rejected = asked = bonuses = 0
+    offers = places = approved = rejected = asked = bonuses = messages = 0
     paid: Money | None = None
     paid_on_top: Money | None = None
     kinds: set[str] = set()
@@ -90,6 +91,8 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
                 rejected += 1
             case AskReturn():
                 asked += 1
+            case SendMessage():
+                messages += 1
             case PayBonus(amount=amount):
                 bonuses += 1
                 paid_on_top = amount if paid_on_top is None else paid_on_top + amount
@@ -117,6 +120,9 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
         PayBonus.kind: Line(
             kind="bonus", sign="~", text=f"pay {bonuses:,} bonuses: {paid_on_top}", total=bonuses, at_most=ANY
         ),
+        SendMessage.kind: Line(
+            kind="message", sign="~", text=f"send {messages:,} messages", total=messages, at_most=ANY
+        ),
         AskReturn.kind: Line(
             kind="ask_return",
             sign="~",
@@ -138,6 +144,7 @@ _BY_PEOPLE = {
     "reject",
     "ask_return",
     "bonus",
+    "message",
 }  # what people do, the operator or workers, brings it about
 
 

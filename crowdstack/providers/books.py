@@ -14,8 +14,8 @@ from pathlib import Path
 
 from crowdstack.errors import Busy, Refused
 from crowdstack.folder import private_file, private_folder
-from crowdstack.model import Money, Study, StudyKey, StudyState, TaskName, VisitId, WorkerId
-from crowdstack.ports import HookKey, Listing
+from crowdstack.model import Admission, Money, Study, StudyKey, StudyState, TaskName, VisitId, WorkerId
+from crowdstack.ports import GroupChange, HookKey, Listing
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (
@@ -167,6 +167,15 @@ class Books:
 
     def ask_return(self, key: StudyKey, submission: str, reason: str) -> None:
         raise Refused(f"the {self.name} provider knows of no visit without answers")
+
+    def send_message(self, key: StudyKey, worker: WorkerId, *, message: str, text: str) -> None:
+        raise Refused(f"the {self.name} provider has no messages", hint="write to people where you know them from")
+
+    def set_workers(self, key: StudyKey, admission: Admission) -> None:
+        """The task server counts places and lets people in."""
+
+    def group_changes(self, key: StudyKey, admission: Admission) -> tuple[GroupChange, ...]:
+        return ()
 
     def watch(self, key: StudyKey, at: str) -> HookKey | None:
         return None

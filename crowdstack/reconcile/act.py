@@ -23,6 +23,7 @@ from crowdstack.plan.actions import (
     RaisePlaces,
     RejectVisit,
     ResumeStudy,
+    SendMessage,
     Spending,
     ToProvider,
     action_of,
@@ -52,6 +53,8 @@ def send(action: ToProvider, provider: Provider) -> None:
             provider.reject(study, visit, worker, reason, submission)
         case PayBonus(study=study, visit=visit, worker=worker, submission=submission, payment=payment, net=net):
             provider.pay_bonus(study, visit, worker, submission, payment=payment, net=net)
+        case SendMessage(study=study, worker=worker, message=message, text=text):
+            provider.send_message(study, worker, message=message, text=text)
         case AskReturn(study=study, submission=submission, reason=reason):
             assert submission is not None  # only a provider tells of such visits
             provider.ask_return(study, submission, reason)

@@ -6,10 +6,9 @@ A line is proven anew after each loss (`loop`), and what was told over an older 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
-from crowdstack.model import RunId, StudyKey, StudyState, WorkerId
+from crowdstack.model import Admission, RunId, StudyKey, StudyState
 from crowdstack.plan.decide import Observed
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Control, HookKey, Store
@@ -26,25 +25,20 @@ class Line:
         self.control = control
         self._run, self._store, self._aside = run, store, aside
         self._places: tuple[StudyKey, int, StudyState] | None = None
-        # workers who are out and, if not all others are in, those who are
-        self._admitted: tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None] | None = None
+        self._admission: Admission | None = None
         self._draining: bool | None = None  # `now` of the last `drain`
         self._key: HookKey | None = None
 
-    async def tell(self, desired: Desired, observed: Observed) -> None:
+    async def tell(self, desired: Desired, observed: Observed, admission: Admission) -> None:
         """Who may come, for how many there is room, and which of those who came are real."""
-        await self._tell_admission(desired)
+        await self._tell_admission(admission)
         await self._tell_places(desired, observed)
         await self._tell_claims()
 
-    async def _tell_admission(self, desired: Desired) -> None:
-        here, allowed = await self._aside(
-            partial(self._store.admission, desired.task, require=desired.require, exclude=desired.exclude)
-        )
-        told = tuple(sorted({*desired.blocked, *here})), allowed
-        if told != self._admitted:
-            await self.control.set_workers(*told)
-            self._admitted = told
+    async def _tell_admission(self, admission: Admission) -> None:
+        if admission != self._admission:
+            await self.control.set_workers(*admission)
+            self._admission = admission
 
     async def _tell_places(self, desired: Desired, observed: Observed) -> None:
         """The server counts every visit that left with submissions, so rejected ones are added to the provider's places."""

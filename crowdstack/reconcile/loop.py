@@ -28,6 +28,7 @@ from crowdstack.plan.decide import Observed, Rest, RestState, decide
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Control, Crowd, HookKey, Provider, Store
 from crowdstack.reconcile.act import record_and_send, send_recorded
+from crowdstack.reconcile.door import Door
 from crowdstack.reconcile.line import Line
 from crowdstack.reconcile.observe import hear, observe
 
@@ -124,6 +125,7 @@ class _Loop:
         self._control_factory, self._revive, self._destroy, self._backup = control_factory, revive, tear_down, backup
         self._clock, self._log, self._worker, self._hooks_at = clock, log, worker, hooks_at
         self._line: Line | None = None  # to the server, while there is one
+        self._door = Door(provider, log)
         self._hooks: tuple[str | None, HookKey | None] = None, None  # where they are subscribed to come, and their key
         self._watch_at = float("-inf")  # when that is seen to again
         self._heard_until = datetime.min.replace(tzinfo=timezone.utc)  # the server was silent, so all before is stored
@@ -250,10 +252,16 @@ class _Loop:
             await self._aside(self._provider.hint, StudyKey(self._run))
         run, desired, observed = await self._asked(self._look, self._clock.monotonic())
         decision = decide(desired, observed)
-        if not self._may_spend():
+        admission = await self._aside(partial(self._store.admission, desired.task, **desired.admission_rules))
+        listed = observed.study is not None and observed.study.state is not StudyState.CLOSED
+        barred = None
+        if listed or any(isinstance(action, Spending) for action in decision.actions):
+            barred = await self._aside(self._door.tell, desired.study, admission, self._clock.monotonic())
+            decision = replace(decision, rest=barred or decision.rest)
+        if barred or not self._may_spend():
             decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, Spending)))
         if self._line is not None:
-            await self._line.tell(desired, observed)
+            await self._line.tell(desired, observed, admission)
             if observed.study is not None:
                 await self._watch(self._line, desired.study)
         await self._note(decision.rest)

@@ -14,6 +14,7 @@ from crowdstack.spec.models import Spec
 
 _ABSENT = object()
 _SHOWN = 80  # characters of a value
+_LIVE = Place(0, "the live run")
 _ITEMS = "task.data"  # not kept: what changes of the items shows in the units that are offered
 
 
@@ -55,6 +56,7 @@ class _Marks:
             field.path for field in known if field.change == CHANGES["next run"] or provider in field.fixed_by
         }
         self._mappings = {field.parent for field in known}
+        self._mixed = {field.parent for field in known if field.path in self._waits} - self._waits
         self.now: list[str] = []
         self.next_run: list[str] = []
 
@@ -63,20 +65,19 @@ class _Marks:
         if path == "provider" and (other := _other_type(live, wanted)):
             self.next_run.append(f"provider.type ({live['type']} -> {other})")
             return _node(live, wanted)  # whole: the fields of one crowd mean nothing to another
-        if (
-            path in self._mappings
-            and isinstance(live, Mapping)
-            and isinstance(wanted, Node)
-            and isinstance(wanted.value, dict)
-        ):
-            names = dict.fromkeys([*wanted.value, *live])
+        mixed = path in self._mixed  # left out on one side, its fields are still told one by one
+        old = {} if mixed and live is _ABSENT else live
+        new = {} if mixed and wanted is _ABSENT else wanted.value if isinstance(wanted, Node) else None
+        if path in self._mappings and isinstance(old, Mapping) and isinstance(new, dict):
+            names = dict.fromkeys([*new, *old])
             below = {
-                name: self.settled(
-                    live.get(name, _ABSENT), wanted.value.get(name, _ABSENT), f"{path}.{name}".strip(".")
-                )
+                name: self.settled(old.get(name, _ABSENT), new.get(name, _ABSENT), f"{path}.{name}".strip("."))
                 for name in names
             }
-            return Node({name: node for name, node in below.items() if node is not _ABSENT}, wanted.place, wanted.key)
+            held = {name: node for name, node in below.items() if node is not _ABSENT}
+            if isinstance(wanted, Node):
+                return Node(held, wanted.place, wanted.key)
+            return Node(held, _LIVE, _LIVE) if held else _ABSENT
         if path == _ITEMS or (wanted is not _ABSENT and live == wanted.plain()):
             return wanted
         edit = f"{path} ({_words(live)} -> {_words(wanted)})"
@@ -103,7 +104,7 @@ def _words(value: Any) -> str:
 
 def _node(value: Any, instead_of: Any) -> Node:
     """`value` as a tree, at the place of the node it stands for."""
-    at = instead_of.place if isinstance(instead_of, Node) else Place(0, "the live run")
+    at = instead_of.place if isinstance(instead_of, Node) else _LIVE
     if isinstance(value, Mapping):
         return Node({name: _node(below, instead_of) for name, below in value.items()}, at, at)
     if isinstance(value, list):

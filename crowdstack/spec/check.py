@@ -119,10 +119,14 @@ class _Shape:
         return self.models[branch["$ref"].rpartition("/")[2]] if "$ref" in branch else branch
 
     def unknown(self, error: Any, here: Path, types: Mapping[str, Mapping[str, Any]]) -> Iterator[Located]:
-        known = error.schema.get("properties", {})
+        known, absent = error.schema.get("properties", {}), error.schema.get("x-absent", {})
         for key in error.instance:
             if key not in known:
                 node = self.document.find((*here, key))
+                if key in absent:
+                    why, instead = absent[key]
+                    yield located(node.heading, (*here, key), f'"{key}" is not supported: {why}', instead)
+                    continue
                 others = [type_ for type_, branch in types.items() if key in branch["properties"]]
                 hint = f"it is a field of type {' and '.join(others)}" if others else nearest(key, known)
                 yield located(node.heading, (*here, key), f'unknown key "{key[:60]}"', hint)

@@ -128,6 +128,7 @@ class Workers(Model):
     block: tuple[WorkerName, ...] = say("Workers who get nothing.", default=(), example=["w17"])
     require: tuple[Slug, ...] = say(
         "Qualifications that a worker must hold, all of them; others get nothing. Given with `crowdstack workers qualify`.",
+        fixed_by=LISTED,
         default=(),
         example=["trained"],
     )

@@ -176,6 +176,45 @@ class CompositeFilter(Model):
     )
 
 
+_WHOLE_RUN = "`crowdstack simulate` plays the whole run, with people who return, time out and forget their code"
+_SCREENING = (
+    "a part of the reward for those who turn out not to fit needs slots that are paid for ahead and pause the study when "
+    "they are used up",
+    "a short task of its own finds who fits: `crowdstack workers qualify` them in this one, and workers.require",
+)
+_TESTING = ("a test study is another one, not the one that is published, and some workspaces only have it", _WHOLE_RUN)
+_AUTO_REJECTING = (
+    "Prolific rejects by rules that it does not tell, and a rejection weighs on a person's account",
+    "`crowdstack units reject` with a reason, or target.count: approved",
+)
+_TASKFLOW = (
+    "one address is shown to everybody, and the task server gives each visit its own units",
+    "task.units_per_visit says how many units a visit has",
+)
+_ABSENT = {  # what Prolific, or another tool's configuration of it, has and we do not: why, what instead
+    "screen_out": _SCREENING,
+    "fixed_screen_out_payment": _SCREENING,
+    "dynamic_payment": (
+        "it pays less than the reward that people were shown",
+        "reward the least that a visit is worth and `crowdstack pay bonus` what is above it",
+    ),
+    "auto_reject": _AUTO_REJECTING,
+    "auto_rejection_categories": _AUTO_REJECTING,
+    "test_study": _TESTING,
+    "test_participants": _TESTING,
+    "taskflow": _TASKFLOW,
+    "access_details": _TASKFLOW,
+    "filter_set_id": (
+        "a filter set is read when the study is published, so that preview could not tell who may take part",
+        "write its filters into provider.filters",
+    ),
+    "publish_at": (
+        "a study is published once its task server is up, and that is when `up` is called",
+        "call `crowdstack up` at that time, by cron or at",
+    ),
+}
+
+
 class CompletionCodes(Model):
     done: Code | None = say("For those who gave answers.", default=None, change="next run", example="C1A2B3C4")
     nothing: Code | None = say(
@@ -189,6 +228,7 @@ class CompletionCodes(Model):
 class ProlificProvider(AnyProvider):
     """People of prolific.com. Whatever people see before they come is fixed when the study is published."""
 
+    model_config = ConfigDict(json_schema_extra={"x-absent": {name: list(told) for name, told in _ABSENT.items()}})
     type: Literal["prolific"]
     account: Key = say(
         "Which credentials: the name given to `crowdstack register prolific`.", default="default", change="next run"
@@ -205,7 +245,7 @@ class ProlificProvider(AnyProvider):
         change="next run",
         example="Birds",
     )
-    create: bool = say("Make workspace, project and groups that are named and not there.", default=False)
+    create: bool = say("Make project and groups that are named and not there.", default=False)
     name: Text | None = say(
         "Name of the study in people's lists; by default task.title.",
         default=None,
@@ -261,8 +301,12 @@ class ProlificProvider(AnyProvider):
     content_warning_details: Text | None = say(
         "The warning in words.", default=None, change="next run", example="Some texts tell of accidents."
     )
-    max_submissions_per_participant: Limit = say("Visits one participant may make; -1: no limit.", default=1, example=3)
-    max_concurrent: Limit = say("People inside at the same time; -1: no limit.", default=-1, example=50)
+    max_submissions_per_participant: Limit = say(
+        "Visits one participant may make; -1: no limit.", default=1, change="next run", example=3
+    )
+    max_concurrent: Limit = say(
+        "People inside at the same time; -1: no limit.", default=-1, change="next run", example=50
+    )
     maximum_allowed_time: Duration | None = say(
         "How long a visit may take before its place is given away, in whole minutes; at least 2 + 2 x estimated + 2 x its "
         "square root. Without it the most that Prolific allows.",

@@ -9,7 +9,19 @@ from typing import Any
 
 import peewee
 
-from crowdstack.model import Claim, ListedState, Money, RunId, StudyKey, TaskName, VisitId, VisitState, WorkerId
+from crowdstack.errors import NotFound
+from crowdstack.model import (
+    Admission,
+    Claim,
+    ListedState,
+    Money,
+    RunId,
+    StudyKey,
+    TaskName,
+    VisitId,
+    VisitState,
+    WorkerId,
+)
 from crowdstack.ports import PaymentRow, VisitRow, WorkerRow
 from crowdstack.store.base import Subject
 from crowdstack.store.database import many
@@ -75,6 +87,7 @@ class People(Subject):
 
     def block(self, task: TaskName, workers: list[WorkerId], *, reason: str, by: str, now: datetime) -> None:
         with self._database.writing() as db:
+            _check_task(db, task)
             for worker in workers:
                 db.execute_sql(
                     "INSERT INTO block (task, worker, reason, by, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -82,13 +95,19 @@ class People(Subject):
                 )
 
     def admission(
-        self, task: TaskName, *, require: Sequence[str] = (), exclude: Sequence[str] = ()
-    ) -> tuple[tuple[WorkerId, ...], tuple[WorkerId, ...] | None]:
+        self,
+        task: TaskName,
+        *,
+        block: Sequence[WorkerId] = (),
+        require: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> Admission:
         with self._database.reading() as db:
             out = db.execute_sql(
                 "SELECT worker FROM block WHERE task = ?1 UNION "
-                "SELECT worker FROM qualification WHERE task = ?1 AND name IN (SELECT value FROM json_each(?2)) ORDER BY worker",
-                (task, json.dumps(list(exclude))),
+                "SELECT worker FROM qualification WHERE task = ?1 AND name IN (SELECT value FROM json_each(?2)) UNION "
+                "SELECT value FROM json_each(?3) ORDER BY worker",
+                (task, json.dumps(list(exclude)), json.dumps(list(block))),
             ).fetchall()
             holders = db.execute_sql(
                 "SELECT worker FROM qualification WHERE task = ?1 AND name IN (SELECT value FROM json_each(?2)) "
@@ -96,7 +115,7 @@ class People(Subject):
                 (task, json.dumps(list(require)), len(set(require))),
             ).fetchall()
             allowed = tuple(WorkerId(worker) for (worker,) in holders) if require else None
-            return tuple(WorkerId(worker) for (worker,) in out), allowed
+            return Admission(tuple(WorkerId(worker) for (worker,) in out), allowed)
 
     def qualifications(self, task: TaskName, worker: WorkerId) -> dict[str, int]:
         with self._database.reading() as db:
@@ -110,6 +129,7 @@ class People(Subject):
         self, task: TaskName, workers: list[WorkerId], name: str, score: int, *, by: str, now: datetime
     ) -> None:
         with self._database.writing() as db:
+            _check_task(db, task)
             many(
                 db,
                 "INSERT INTO qualification (task, worker, name, score, by, at) VALUES (?, ?, ?, ?, ?, ?) "
@@ -125,6 +145,13 @@ class People(Subject):
     def unblock(self, task: TaskName, workers: list[WorkerId]) -> int:
         with self._database.writing() as db:
             return sum(_deleted(db, task, worker) for worker in workers)
+
+
+def _check_task(db: peewee.Database, task: str) -> None:
+    if not db.execute_sql("SELECT 1 FROM task WHERE name = ?", (task,)).fetchone():
+        raise NotFound(
+            f"task {task} was never up: its workers are known from its first run on", hint="crowdstack up SPEC"
+        )
 
 
 def _deleted(db: peewee.Database, task: str, worker: str) -> int:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from crowdstack.errors import Refused
-from crowdstack.model import Money, Study, StudyKey, StudyState, VisitId, WorkerId
+from crowdstack.model import Admission, Money, Study, StudyKey, StudyState, VisitId, WorkerId
 from crowdstack.plugin import Claims, Ending, Finish, Opening, ProviderPlugin
-from crowdstack.ports import HookKey, Listing
+from crowdstack.ports import GroupChange, HookKey, Listing
 
 SETTINGS = {
     "type": "object",
@@ -72,10 +72,25 @@ class Board:
             self._write(notices)
         return _study(key, notice)
 
+    def drift(self, key: StudyKey, *, reward: Money, title: str) -> tuple[str, ...]:
+        notice = self._read().get(key)
+        if notice is None or notice["title"] == title:
+            return ()
+        return (f"title: {notice['title']} there, {title} in the spec",)
+
     # ---------------------------------------------------------------------------------------- visits
 
     def fetch_visits(self, key: StudyKey) -> Listing | None:
         return None  # a board does not know who came
+
+    def send_message(self, key: StudyKey, worker: WorkerId, *, message: str, text: str) -> None:
+        raise Refused("a board knows nobody's address")
+
+    def set_workers(self, key: StudyKey, admission: Admission) -> None:
+        """Everybody reads the board; the task server turns away whom it must."""
+
+    def group_changes(self, key: StudyKey, admission: Admission) -> tuple[GroupChange, ...]:
+        return ()
 
     def watch(self, key: StudyKey, at: str) -> HookKey | None:
         return None  # nor does it call anybody when something changes

@@ -59,6 +59,31 @@ def test_who_would_go_unpaid_is_said_before_anything_is_taken_away(done: int, wa
     assert ("3 units wait for a verdict" in render.leaving(there, now=False)) is warned
 
 
+@pytest.mark.parametrize(
+    ("provider", "crowd", "told"),
+    [
+        ("mock", "human", "-  the workers' links"),
+        ("mock", "bots", "-  the simulated crowd"),
+        ("mock", "replay", "-  the simulated crowd"),
+        ("generic", "", "-  the link that the panel was given: end the project there too"),
+        ("prolific", "", "-  study birds-1 at Prolific: closed for good"),
+        ("board", "", "-  study birds-1 at board: closed for good"),
+    ],
+)
+def test_destroy_tells_by_what_nobody_can_come_any_more(provider: str, crowd: str, told: str) -> None:
+    said = render.leaving(a_status(provider=provider, crowd=crowd), now=False).splitlines()
+    assert f"  {told}" in said
+    assert sum("crowd" in line or "link" in line or "study" in line for line in said) == 1
+
+
+def test_destroy_in_a_hurry_tells_of_those_inside_at_the_provider() -> None:
+    warning = "!  still inside at Prolific: 1; what they hand in from now on is yours to decide on its site"
+    there = a_status(provider="prolific")
+    assert warning in render.leaving(there, now=True)
+    assert warning not in render.leaving(there, now=False)
+    assert "still inside" not in render.leaving(a_status(provider="mock", crowd="human"), now=True)
+
+
 def test_numbers_stand_to_the_right_in_tables() -> None:
     assert render.table(["name", "n"], [["a", 5], ["bc", 17]]) == "NAME   N\na      5\nbc    17"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from crowdstack.plan.desired import Desired, desired_of
@@ -27,7 +28,7 @@ def test_everything_that_publishing_fixes_is_named_with_its_value() -> None:
         "peripherals: audio",
         'who may take part: [{"filter_id": "age"',
         "groups allowed: trained",
-        "groups blocked: careless",
+        "groups blocked: careless; whom you block or workers.exclude names",
         "naivety: 0.5",
         "label: annotation",
         "content warning: sensitive; Some sentences tell of accidents.",
@@ -39,9 +40,14 @@ def test_everything_that_publishing_fixes_is_named_with_its_value() -> None:
 
 def test_what_is_left_out_is_fixed_too() -> None:
     told = fixed_by_publishing(wanted("examples/prolific/task.yaml"))
-    assert told[-1].endswith("what is not set: peripherals, groups allowed, groups blocked, naivety, content warning")
+    assert told[-1].endswith("what is not set: peripherals, groups allowed, naivety, content warning")
 
 
 def test_nothing_is_fixed_where_nothing_is_published() -> None:
     assert fixed_by_publishing(wanted("examples/panel/task.yaml")) == ()
     assert fixed_by_publishing(wanted("examples/demo/task.yaml")) == ()
+
+
+def test_whom_the_operator_lets_in_is_asked_by_a_group_that_is_fixed_too() -> None:
+    told = fixed_by_publishing(replace(wanted("examples/prolific/task.yaml"), require=("trained", "fluent")))
+    assert "study opinions-1: groups allowed: who holds trained, fluent" in told

@@ -143,7 +143,8 @@ def after(folder: Path, *sets: str, **given: Any) -> tuple[Spec, Edits]:
     "setting",
     ["task.title=Names", "task.description=Other", "task.estimated_time=40s", "task.units_per_visit=2",
      "provider.filters=[{filter_id: age, selected_range: {lower: 18}}]", "provider.name=Other", "provider.device=[mobile]",
-     "provider.allow_groups=[a]", "provider.fee=academic", "provider.completion_codes={done: ABCD}"],
+     "provider.allow_groups=[a]", "provider.fee=academic", "provider.completion_codes={done: ABCD}",
+     "provider.max_submissions_per_participant=3", "provider.max_concurrent=5", "workers.require=[trained]"],
 )  # fmt: skip
 def test_what_is_fixed_by_publishing_waits_for_the_next_run(tmp_path: Path, setting: str) -> None:
     began = written(tmp_path)
@@ -155,12 +156,20 @@ def test_what_is_fixed_by_publishing_waits_for_the_next_run(tmp_path: Path, sett
 
 @pytest.mark.parametrize(
     "setting",
-    ["provider.max_submissions_per_participant=3", "provider.max_concurrent=5", "provider.no_data=reject",
-     "provider.wave=3", "provider.pay_floor=warn", "task.completion=Bye"],
+    ["provider.no_data=reject", "provider.wave=3", "provider.pay_floor=warn", "task.completion=Bye",
+     "workers.exclude=[pilot]", "workers.block=[65a0f1b2c3d4e5f6a7b8c9d0]"],
 )  # fmt: skip
-def test_what_can_be_patched_changes_in_place(tmp_path: Path, setting: str) -> None:
+def test_what_the_run_goes_by_changes_in_place(tmp_path: Path, setting: str) -> None:
     _, edits = after(tmp_path, setting)
     assert ([edit.partition(" ")[0] for edit in edits.now], edits.next_run) == ([setting.partition("=")[0]], ())
+
+
+def test_of_a_section_that_is_left_out_what_is_fixed_stays_and_the_rest_goes(tmp_path: Path) -> None:
+    began = written(tmp_path, "workers={require: [trained], exclude: [pilot]}")
+    now, edits = held(written(tmp_path), kept(began))
+    assert edits.next_run == ('workers.require (["trained"] -> not set)',)
+    assert edits.now == ('workers.exclude (["pilot"] -> not set)',)
+    assert (now.workers.require, now.workers.exclude) == (("trained",), ())
 
 
 def test_a_title_changes_in_place_where_nobody_lists_it(tmp_path: Path) -> None:

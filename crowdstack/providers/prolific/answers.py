@@ -415,6 +415,22 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    sender: str
+    text: str
+    study: str | None
+
+    @classmethod
+    def read(cls, fields: Fields) -> Message:
+        about = fields.value.get("data")
+        return cls(
+            sender=fields.text("sender_id"),
+            text=fields.text("body"),
+            study=None if about is None else fields.object("data").text_or_none("study_id"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """A question by which participants can be chosen. `choices`: id -> words, for type `select`."""
 

@@ -26,6 +26,7 @@ from crowdstack.providers.prolific.answers import (
     Filter,
     Group,
     HookSecret,
+    Message,
     Project,
     RewardRate,
     Study,
@@ -333,18 +334,8 @@ class Prolific:
         query = {"workspace_id": self.workspace, "active": True, "limit": 200}
         return list(self.http.pages("groups", "/participant-groups/", Group.read, query))
 
-    def find_group(self, name: str) -> Group | None:
-        """The one of this name. Refused where several have it."""
-        found = [group for group in self.list_groups() if group.name == name]
-        if len(found) > 1:
-            ids = ", ".join(group.id for group in found)
-            raise Refused(
-                f"{len(found)} participant groups are called {name}", why=ids, hint="rename all but one on the site"
-            )
-        return found[0] if found else None
-
     def create_group(self, name: str, *, members: Sequence[str] = ()) -> Group:
-        """A repeat is refused, or makes another one of this name: look first."""
+        """A repeat is refused, or makes another one of this name: look first. So is the name of one that was deleted, perhaps."""
         body: dict[str, Any] = {"name": name, "workspace_id": self.workspace}
         if members:
             body["participant_ids"] = list(members)
@@ -378,6 +369,11 @@ class Prolific:
         return answer.read(lambda fields: fields.whole("count"))
 
     # -------------------------------------------------------------------------------------------- messages
+
+    def list_messages(self, participant: str) -> list[Message]:
+        """To and from this participant."""
+        query = {"user_id": checked_id(participant)}
+        return list(self.http.pages("messages", "/messages/", Message.read, query))
 
     def send_message(self, participant: str, text: str, *, study: str) -> None:
         """A repeat sends it again."""

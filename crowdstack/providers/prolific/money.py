@@ -47,9 +47,13 @@ def bonus_csv(amounts: Mapping[str, Money], currency: str) -> str:
     return "\n".join(lines)
 
 
+def is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
+
 def checked_id(id_: str) -> str:
     """An id that can stand in a path or a line of CSV. Workers' browsers bring ids: one with a slash would name another call."""
-    if not _ID.fullmatch(id_):
+    if not is_id(id_):
         raise Refused(
             f"{id_[:80]!r} is no id of Prolific", hint="ids are 24 letters and digits, as the site shows them"
         )

@@ -18,6 +18,11 @@ def mark(key: StudyKey) -> str:
     return f"crowdstack:{key}"
 
 
+def own_group(key: StudyKey, end: str) -> str:
+    """The name of a participant group of the task's own; its runs share it. A study's key is its run: <task>-<number>."""
+    return f"crowdstack:{key.rpartition('-')[0]}:{end}"
+
+
 def study_draft(
     settings: Mapping[str, Any],
     key: StudyKey,
@@ -45,7 +50,7 @@ def study_draft(
         codes=completion_codes(settings["codes"]),
         devices=tuple(settings.get("device") or ()),
         peripherals=tuple(settings.get("peripherals") or ()),
-        filters=(*(settings.get("filters") or ()), *filters),
+        filters=tuple(filters),
         naivety=settings.get("naivety"),
         most_per_participant=settings.get("max_submissions_per_participant"),
         most_at_once=settings.get("max_concurrent"),

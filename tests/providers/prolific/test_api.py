@@ -15,6 +15,7 @@ from crowdstack.model import Money
 from crowdstack.providers.prolific.account import Account
 from crowdstack.providers.prolific.answers import StudyStatus, SubmissionStatus
 from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
+from crowdstack.providers.prolific.audience import group_named
 from crowdstack.providers.prolific.draft import CodeAction, CompletionCode, StudyDraft
 from crowdstack.providers.prolific.faults import ApiRefused
 from crowdstack.server.hooks import verify_hook
@@ -442,9 +443,9 @@ def test_groups(service: Service, api: Prolific) -> None:
     people = {"results": [{"participant_id": s.PARTICIPANT, "datetime_created": "2026-11-02T09:00:00Z"}]}
     for method in ("GET", "POST", "DELETE"):
         service.says(f"{method} {members}", people)
-    found = api.find_group("good")
+    found = group_named(api.list_groups(), "good")
     assert found == api.create_group("good", members=[s.PARTICIPANT])
-    assert api.find_group("nobody") is None
+    assert group_named(api.list_groups(), "nobody") is None
     assert api.list_members(s.GROUP) == {s.PARTICIPANT}
     api.add_members(s.GROUP, [s.PARTICIPANT])
     api.remove_members(s.GROUP, [s.PARTICIPANT])
@@ -454,7 +455,7 @@ def test_groups(service: Service, api: Prolific) -> None:
 def test_two_groups_of_one_name_are_for_a_person_to_sort_out(service: Service, api: Prolific) -> None:
     service.says("GET /participant-groups/", {"results": [a_group(), a_group("60a2")]})
     with pytest.raises(Refused, match="2 participant groups are called good"):
-        api.find_group("good")
+        group_named(api.list_groups(), "good")
 
 
 def test_filters(service: Service, api: Prolific) -> None:
@@ -474,6 +475,16 @@ def test_messages(service: Service, api: Prolific) -> None:
     api.send_message(s.PARTICIPANT, "thank you", study=s.STUDY)
     api.send_messages([s.PARTICIPANT], "thank you", study=s.STUDY)
     assert service.heard[0].body == {"recipient_id": s.PARTICIPANT, "body": "thank you", "study_id": s.STUDY}
+    sent = {
+        "id": "60a4",
+        "sender_id": s.PARTICIPANT,
+        "body": "hello",
+        "sent_at": "2026-11-02T09:00:00Z",
+        "channel_id": "c",
+    }
+    service.says("GET /messages/", {"results": [sent | {"data": {"study_id": s.STUDY}}, sent]})
+    told = [(found.sender, found.text, found.study) for found in api.list_messages(s.PARTICIPANT)]
+    assert told == [(s.PARTICIPANT, "hello", s.STUDY), (s.PARTICIPANT, "hello", None)]
 
 
 # ---------------------------------------------------------------------------------------------------- hooks

@@ -20,7 +20,7 @@ from crowdstack.providers.prolific.api import Prolific
 from crowdstack.providers.prolific.provider import ProlificProvider
 from crowdstack.providers.prolific.transport import Transport
 from crowdstack.tokens import Secret
-from tests.contracts.provider import ANN, BOB, KEY, REWARD, ProviderContract
+from tests.contracts.provider import ANN, BOB, KEY, REWARD, ManagedProviderContract
 
 SETTINGS = {
     "type": "prolific",
@@ -106,7 +106,7 @@ def provider(lab: Lab) -> Iterator[ProlificProvider]:
     opened.close()
 
 
-class TestProlificProvider(ProviderContract):
+class TestProlificProvider(ManagedProviderContract):
     @pytest.fixture(autouse=True)
     def _lab(self, lab: Lab) -> None:
         self.lab = lab
@@ -323,15 +323,6 @@ def test_no_funds_is_a_refusal_and_the_draft_waits(lab: Lab) -> None:
     poor.fake.top_up(100_000)
     poor.open_study(poor.open())
     assert len(poor.published()) == 1
-
-
-def test_a_forged_pair_is_never_paid(lab: Lab, provider: ProlificProvider) -> None:
-    lab.open_study(provider)
-    _, submission = lab.came(ANN)
-    for worker, named in ((BOB, submission), (ANN, "f" * 24)):
-        with pytest.raises(Refused):
-            provider.approve(KEY, visit_of(KEY, worker, named), worker, named)
-    assert not lab.fake.wallet_lines()
 
 
 def test_a_gross_price_is_the_dearer_of_quote_and_table(lab: Lab, provider: ProlificProvider) -> None:

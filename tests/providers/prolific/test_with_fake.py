@@ -24,6 +24,7 @@ from crowdstack.providers.origins import PROLIFIC
 from crowdstack.providers.prolific.account import Account
 from crowdstack.providers.prolific.answers import StudyStatus, SubmissionStatus
 from crowdstack.providers.prolific.api import Prolific, Rejection, StudyMove
+from crowdstack.providers.prolific.audience import group_named
 from crowdstack.providers.prolific.draft import CodeAction, CompletionCode, StudyDraft
 from crowdstack.providers.prolific.faults import ApiRefused
 from crowdstack.providers.prolific.transport import Transport
@@ -280,7 +281,7 @@ def test_fees_beyond_what_was_booked_stop_a_bonus() -> None:
 def test_groups_filters_messages_and_hooks(town: Town) -> None:
     api = town.api
     group = api.create_group("good birds", members=["60a1000000000000000000f1"])
-    assert api.find_group("good birds") == group
+    assert group_named(api.list_groups(), "good birds") == group
     people = [f"60a1{number:020d}" for number in range(60)]
     api.add_members(group.id, people)
     api.add_members(group.id, people[:5])

@@ -1,14 +1,18 @@
-"""Payments beside the reward, ordered by a person; and what a task has come to. By the run's reconciler, or without one."""
+"""Orders: what a person wants done for one worker, a payment on top or a message. By the run's reconciler, or without one.
+
+Each has a name. It is written down before it is sent, and what has the same name is done once.
+"""
 
 from __future__ import annotations
 
 import itertools
 import secrets
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from crowdstack.errors import LockHeld, NotFound
+from crowdstack.errors import LockHeld, NotFound, StateMismatch
 from crowdstack.model import IntentState, Money, RunId, TaskName
-from crowdstack.plan.actions import PayBonus, draft
+from crowdstack.plan.actions import Order, PayBonus, SendMessage, draft
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Provider, Store
 from crowdstack.reconcile.act import send_recorded
@@ -19,27 +23,31 @@ def bonus(
 ) -> PayBonus:
     """The order to pay `net` on top to a worker (by the last visit), or for a visit (by our id or the provider's).
 
-    `payment`: its name; what has the same name is paid once. NotFound: nobody of that name came.
+    `payment`: its name. NotFound: nobody of that name came.
     """
+    whose = _last_visit(task, named, store)
+    return PayBonus(**whose, payment=payment or _new_name(), net=net, amount=provider.gross(net), reason=reason)
+
+
+def message(task: TaskName, named: str, text: str, *, name: str | None, store: Store) -> SendMessage:
+    """The order to write to a worker, about the last visit (or that one). NotFound: nobody of that name came."""
+    return SendMessage(**_last_visit(task, named, store), message=name or _new_name(), text=text)
+
+
+def _last_visit(task: TaskName, named: str, store: Store) -> dict[str, Any]:
     visits = [row for row in store.visits(task, named) if row.study is not None]
     if not visits:
         raise NotFound(f"no worker or visit {named} in task {task}", hint="crowdstack workers ls --identified")
     last = visits[-1]
-    assert last.study is not None
-    return PayBonus(
-        study=last.study,
-        visit=last.visit,
-        worker=last.worker,
-        submission=last.submission,
-        payment=payment or secrets.token_urlsafe(9),
-        net=net,
-        amount=provider.gross(net),
-        reason=reason,
-    )
+    return {"study": last.study, "visit": last.visit, "worker": last.worker, "submission": last.submission}
 
 
-def pay(
-    order: PayBonus,
+def _new_name() -> str:
+    return secrets.token_urlsafe(9)
+
+
+def carry_out(
+    order: Order,
     *,
     store: Store,
     provider: Provider,
@@ -47,14 +55,17 @@ def pay(
     waits: Callable[[], Iterable[object]],
     looks: Callable[[], Iterable[object]] = lambda: (),
 ) -> str | None:
-    """Write it down and send it; why it is not done, if it is not. OverBudget, and nothing is written down.
+    """Write it down and send it; why it is not done, if it is not. OverBudget, and nothing is written down. StateMismatch: a
+    message of this name said something else.
 
-    Where the run has a reconciler that one sends it, and is waited for as long as `waits` goes on. A payment that the provider
-    shows a while later is looked for as long as `looks` goes on.
+    Where the run has a reconciler that one sends it, and is waited for as long as `waits` goes on. What the provider shows a
+    while later is looked for as long as `looks` goes on.
     """
     run, now = store.run(RunId(order.study)), clock.now()
     budget = Desired.from_settings(run.settings["desired"], run=run.id).budget
     (intent,) = store.record_intents(run.id, [draft(order, now)], budget=budget, now=now)
+    if isinstance(order, SendMessage) and intent.body["text"] != order.text:
+        raise StateMismatch(f"message {order.message} is there already and says something else", hint="another --id")
     if intent.state is IntentState.DONE:
         return None
 
@@ -74,22 +85,3 @@ def pay(
             if found.state is not IntentState.RECORDED:
                 return found.result if found.state is IntentState.REFUSED else None
         return "it is written down; the run's reconciler has not sent it yet"
-
-
-def cost(task: TaskName, *, store: Store, provider: Provider) -> dict[str, Money | None]:
-    """What was paid by our ledger, what may still be charged, what the provider says was spent. NotFound before a run."""
-    runs = store.runs(task)
-    if not runs:
-        raise NotFound(f"task {task} was never up", hint="crowdstack preview SPEC shows what it may cost")
-    desired = Desired.from_settings(runs[-1].settings["desired"], run=runs[-1].id)
-    currency = desired.reward.currency
-    paid, exposure = store.paid(task, currency), store.exposure(task, currency)
-    bonuses = [row.amount for row in store.payments(task) if row.purpose != "reward"]
-    return {
-        "paid": paid,
-        "of_it_bonuses": sum(bonuses, start=Money(0, currency)),
-        "may_still_be_charged": exposure - paid,
-        "most_in_all": exposure,
-        "budget": desired.budget,
-        "by_the_providers_books": provider.spent(),
-    }

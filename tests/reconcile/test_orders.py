@@ -1,4 +1,4 @@
-"""Payments beside the reward and why a worker gets no work: over the real store and the mock provider's books."""
+"""Orders of a person (payments beside the reward, messages) and why a worker gets no work: over the real store and the mock provider's books."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from crowdstack.errors import NotFound, OverBudget, Unclear
-from crowdstack.model import ListedState, ListedVisit, Money, Run, StudyKey, WorkerId, visit_of
-from crowdstack.plan.actions import PayBonus
+from crowdstack.errors import NotFound, OverBudget, StateMismatch, Unclear
+from crowdstack.model import ListedState, ListedVisit, Money, Run, StudyKey, TaskName, WorkerId, visit_of
+from crowdstack.plan.actions import Order, PayBonus, SendMessage
 from crowdstack.ports import Listing
 from crowdstack.providers.mock import MockProvider
 from crowdstack.reconcile.act import record_and_send
+from crowdstack.reconcile.cost import cost
 from crowdstack.reconcile.observe import observe
-from crowdstack.reconcile.pay import bonus, cost, pay
+from crowdstack.reconcile.orders import bonus, carry_out, message
 from crowdstack.reconcile.why import why
 from crowdstack.store.store import PeeweeStore
 from tests.contracts.store import NOW, TASK, Inbox, items
@@ -68,8 +69,11 @@ class Desk:
     def order(self, payment: str = "thanks", net: Money = Money(20, "USD")) -> PayBonus:
         return bonus(TASK, "ann", net, reason="thorough", payment=payment, store=self.store, provider=self.provider)
 
-    def pay(self, order: PayBonus) -> str | None:
-        return pay(order, store=self.store, provider=self.provider, clock=Clock(), waits=lambda: ())
+    def write(self, text: str, name: str = "thanks") -> SendMessage:
+        return message(TASK, "ann", text, name=name, store=self.store)
+
+    def carry_out(self, order: Order) -> str | None:
+        return carry_out(order, store=self.store, provider=self.provider, clock=Clock(), waits=lambda: ())
 
     def why(self, worker: str) -> list[str]:
         return why(self.run, WorkerId(worker), store=self.store, provider=self.provider, max_units=None)
@@ -85,7 +89,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def test_a_bonus_is_paid_booked_and_paid_once(desk: Desk) -> None:
     for _ in range(3):
-        assert desk.pay(desk.order()) is None
+        assert desk.carry_out(desk.order()) is None
     booked = [(row.worker, row.purpose, row.amount) for row in desk.store.payments(TASK) if row.purpose != "reward"]
     assert booked == [("ann", "bonus:thanks", Money(20, "USD"))]
     assert cost(TASK, store=desk.store, provider=desk.provider)["of_it_bonuses"] == Money(20, "USD")
@@ -106,7 +110,7 @@ def test_a_payment_that_is_shown_a_while_later_is_waited_for(desk: Desk) -> None
 
     desk.provider.close()
     desk.provider = Slow(desk.folder / "mock.db")
-    why = pay(
+    why = carry_out(
         desk.order(), store=desk.store, provider=desk.provider, clock=Clock(), waits=lambda: (), looks=lambda: range(9)
     )
     assert why is None
@@ -117,13 +121,46 @@ def test_a_payment_that_is_shown_a_while_later_is_waited_for(desk: Desk) -> None
 def test_a_bonus_over_the_budget_is_not_written_down(tmp_path: Path) -> None:
     desk = Desk(tmp_path, budget=Money(15, "USD"))
     with pytest.raises(OverBudget):
-        desk.pay(desk.order())
+        desk.carry_out(desk.order())
     assert not [intent for intent in desk.store.journal(desk.run.id) if intent.kind == "bonus"]
 
 
-def test_nobody_is_paid_who_never_came(desk: Desk) -> None:
+class Postal(MockProvider):
+    """Has messages; what it sent is in `sent`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.sent: list[tuple[str, str, str]] = []
+
+    def send_message(self, key: StudyKey, worker: WorkerId, *, message: str, text: str) -> None:
+        self.sent.append((worker, message, text))
+
+
+def test_a_message_is_written_down_and_sent_once_for_its_name(desk: Desk) -> None:
+    desk.provider.close()
+    desk.provider = Postal(desk.folder / "mock.db")
+    for _ in range(3):
+        assert desk.carry_out(desk.write("Thank you.")) is None
+    assert desk.provider.sent == [("ann", "thanks", "Thank you.")]
+    assert desk.carry_out(desk.write("Thank you.", "again")) is None
+    journal = [(entry.key, entry.state.value) for entry in desk.store.journal(desk.run.id) if entry.kind == "message"]
+    assert journal == [("message:thanks", "done"), ("message:again", "done")]
+    with pytest.raises(StateMismatch, match="says something else"):
+        desk.carry_out(desk.write("Never mind.", "again"))
+    assert len(desk.provider.sent) == 2
+
+
+def test_a_provider_without_messages_says_so(desk: Desk) -> None:
+    why = desk.carry_out(desk.write("Thank you."))
+    assert why is not None
+    assert "the mock provider has no messages" in why
+
+
+def test_nobody_is_paid_or_written_to_who_never_came(desk: Desk) -> None:
     with pytest.raises(NotFound):
         bonus(TASK, "zoe", Money(1, "USD"), reason="", payment=None, store=desk.store, provider=desk.provider)
+    with pytest.raises(NotFound):
+        message(TASK, "zoe", "Thank you.", name=None, store=desk.store)
 
 
 def test_each_cause_is_told(desk: Desk) -> None:
@@ -144,6 +181,14 @@ def test_who_must_hold_a_qualification_is_told_so(desk: Desk) -> None:
     assert desk.store.qualifications(TASK, WorkerId("bob")) == {"pilot": 1, "trained": 90}
     assert desk.store.revoke(TASK, [WorkerId("bob"), WorkerId("zoe")], "trained") == 1
     assert desk.store.admission(TASK, require=["trained"]) == ((), ("ann",))
+
+
+def test_workers_of_a_task_that_never_was_are_nobodys(desk: Desk) -> None:
+    other = TaskName("other")
+    with pytest.raises(NotFound, match="task other was never up"):
+        desk.store.qualify(other, [WorkerId("ann")], "trained", 1, by="me", now=NOW)
+    with pytest.raises(NotFound, match="task other was never up"):
+        desk.store.block(other, [WorkerId("ann")], reason="", by="me", now=NOW)
 
 
 def test_whom_the_provider_alone_tells_of_is_shown_too(desk: Desk) -> None:
