@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from crowdstack.model import (
     WorkerId,
     gross_of,
 )
+from crowdstack.plan.actions import FixTopUp
 from crowdstack.plan.cost import Cost, check_budget, cost
 from crowdstack.plan.decide import Observed, RestState, target_met, visits_counted
 from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
@@ -38,6 +39,8 @@ from crowdstack.plan.forecast import Line, fold, forecast, journaled
 from crowdstack.ports import Clock, Engine, OnStep, Operation, Program, Provider, Rehearsal, Step, Store, ignore
 from crowdstack.spec import Bundle, Edits, Spec, build_bundle, held, kept, load_items, notes_of
 from crowdstack.wire.stack import StackInputs
+
+_MANY = 10_000  # visits: more than anybody reads of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,7 +363,7 @@ class Deployment:
     def _remembered(self, desired: Desired, stands: Rehearsal) -> Observed:
         """How the run stands by the store alone: `status` costs no request and needs no provider that answers."""
         told = desired.provider
-        table = gross_of(desired.reward, fee_bp=told.get("fee_bp", 0), vat_bp=told.get("vat_bp", 0))
+        gross = partial(gross_of, fee_bp=told.get("fee_bp", 0), vat_bp=told.get("vat_bp", 0))
         return Observed(
             wanted=RunState.LIVE,
             units=stands.units,
@@ -368,7 +371,8 @@ class Deployment:
             offers=stands.offers,
             study=None,
             places=self._store.places(desired.study),
-            gross=self._store.gross(desired.study) or table,
+            gross=self._store.gross(desired.study) or gross(desired.reward),
+            reserve=desired.top_up and (self._store.top_up(desired.study) or gross(desired.top_up)),
             exposure=self._store.exposure(desired.task, desired.reward.currency),
         )
 
@@ -379,6 +383,7 @@ class Deployment:
 
     def _observe(self, desired: Desired, stands: Rehearsal, ended: tuple[EndedVisit, ...] = ()) -> Observed:
         gross = self._provider.gross(desired.reward)
+        promised = FixTopUp.written(self._store.intent(stands.run, FixTopUp.name(desired.study)))
         return Observed(
             wanted=RunState.LIVE,
             units=stands.units,
@@ -389,13 +394,17 @@ class Deployment:
             gross=gross,
             exposure=self._store.exposure(desired.task, gross.currency),
             ended=ended,
+            reserve=desired.top_up and (self._store.top_up(desired.study) or self._provider.gross(desired.top_up)),
+            top_up=promised,
+            top_up_fixed=promised is not None,
+            untopped=tuple(self._store.untopped(stands.run, _MANY)) if promised and promised.net.minor else (),
             drained=not stands.new and self._store.drained(stands.run),
         )
 
     def _ended(self, run: RunId, desired: Desired) -> tuple[EndedVisit, ...]:
-        """Visits that can be settled now, or more than anybody reads."""
+        """Visits that can be settled now."""
         return tuple(
-            self._store.ended_visits(run, 10_000, judged=desired.count is Count.APPROVED, handed_in=desired.managed)
+            self._store.ended_visits(run, _MANY, judged=desired.count is Count.APPROVED, handed_in=desired.managed)
         )
 
 

@@ -335,7 +335,11 @@ class Project:
 
         refused: dict[str, str] = {}
         for run in self.store.runs(self.task):
-            if run.closed_at is not None and self.store.visit_counts(run.id).left:
+            promised = self.store.top_up(StudyKey(run.id))
+            owed = self.store.visit_counts(run.id).left or (
+                promised and promised.minor and self.store.untopped(run.id, 1)
+            )
+            if run.closed_at is not None and owed:
                 refused |= settle(run, store=self.store, provider=self.provider, clock=self.clock)
         return refused
 

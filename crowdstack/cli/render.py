@@ -188,6 +188,8 @@ def pay(total: Cost) -> list[str]:
     if total.pay is not None:
         better = f", recommended {total.recommended_hourly}" if total.recommended_hourly else ""
         lines.append(f"{total.per_hour} per hour: {total.pay.value} (minimum {total.minimum_hourly}{better})")
+    if total.top_up is not None:
+        lines.append(f"topped up by {total.top_up} at most ({total.reserve} in all) where visits take longer than said")
     return [safe_text(line) for line in lines]
 
 

@@ -87,7 +87,7 @@ def check_pay(desired: Desired) -> tuple[str, ...]:
     if verdict in (None, PayVerdict.FINE) or seconds is None or least is None:
         return ()
     better = desired.recommended_hourly or least
-    rate = f"{desired.reward} for {_span(seconds)} is {hourly(desired.reward, seconds)} an hour"
+    rate = f"{desired.reward} for {span(seconds)} is {hourly(desired.reward, seconds)} an hour"
     floor = f"the minimum is {least}" + (f", {better} are recommended" if better != least else "")
     rewards = {reward_for(least, seconds): "the minimum", reward_for(better, seconds): "what is recommended"}
     enough = " or ".join(f"{reward} ({what})" for reward, what in rewards.items()) if len(rewards) > 1 else ""
@@ -101,6 +101,9 @@ def check_pay(desired: Desired) -> tuple[str, ...]:
     return (f"the pay is {verdict.value}: {rate}; {floor}. Better: task.reward {enough}",) if verdict else ()
 
 
-def _span(seconds: int) -> str:
+def span(seconds: int) -> str:
+    """`7 min 10 s`."""
     minutes, rest = divmod(seconds, 60)
-    return " ".join(part for part in (f"{minutes} min" if minutes else "", f"{rest} s" if rest else "") if part)
+    return " ".join(
+        part for part in (f"{minutes} min" if minutes else "", f"{rest} s" if rest or not minutes else "") if part
+    )

@@ -6,9 +6,9 @@ import itertools
 import secrets
 from collections.abc import Callable, Iterable
 
-from crowdstack.errors import LockHeld, NotFound
-from crowdstack.model import IntentState, Money, RunId, TaskName
-from crowdstack.plan.actions import PayBonus, draft
+from crowdstack.errors import LockHeld, NotFound, UsageError
+from crowdstack.model import IntentState, Money, RunId, TaskName, VisitId
+from crowdstack.plan.actions import PayBonus, TopUp, draft
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Provider, Store
 from crowdstack.reconcile.act import send_recorded
@@ -21,6 +21,8 @@ def bonus(
 
     `payment`: its name; what has the same name is paid once. NotFound: nobody of that name came.
     """
+    if payment is not None and payment.startswith(TopUp.name(VisitId(""))):
+        raise UsageError(f"{payment!r} is the name of a top-up", hint="choose another --id")
     visits = [row for row in store.visits(task, named) if row.study is not None]
     if not visits:
         raise NotFound(f"no worker or visit {named} in task {task}", hint="crowdstack workers ls --identified")

@@ -26,6 +26,7 @@ def in_sql(words: Iterable[Enum]) -> str:
 
 
 _GONE = in_sql(state for state in ListedState if state.gone)
+ON_TOP = "(intent.top_up IS NOT NULL OR intent.kind = 'top_up')"  # intents that say how visits are topped up
 # True of a visit nobody will be paid for, as its provider tells: its submissions are void (a NULL is not IN anything).
 VOIDED = f"(visit.state <> 'paid' AND (visit.claim = 'refuted' OR COALESCE(visit.listed, '') IN {_GONE}))"
 
@@ -210,6 +211,7 @@ class Intent(Table):
     places = peewee.IntegerField(null=True)
     minor = peewee.IntegerField(null=True)  # gross cost: of one place, or of a bonus
     currency = peewee.TextField(null=True)
+    top_up = peewee.IntegerField(null=True)  # gross: what each visit of the study may be topped up by
 
     class Meta:
         indexes = ((("run", "key"), True), (("study", "places"), False), (("run", "state"), False))
@@ -306,6 +308,7 @@ _PARTIAL = [  # small: they hold only what waits for the server, or nothing wher
     "CREATE INDEX unit_generation_named_again ON unit (generation) "
     "WHERE attempt > 1 AND offered_to IS NOT NULL AND state = 'open'",
     "CREATE INDEX visit_run_claim_untold ON visit (run) WHERE claim_told = 0",
+    f"CREATE INDEX intent_study_top_up ON intent (study) WHERE {ON_TOP}",
     "CREATE INDEX visit_run_listed ON visit (run, listed, handed_in_at) WHERE listed IS NOT NULL",
 ]
 
