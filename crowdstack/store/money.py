@@ -209,7 +209,7 @@ def _record(db: peewee.Database, run: RunId, draft: IntentDraft, now: datetime) 
     """The intent of this key: the one that is there, or (new or refused before) this draft as `recorded`."""
     found = rows_of(db, tables.Intent, "WHERE run = ? AND key = ?", (run, draft.key))
     if not found or found[0].state == _REFUSED:
-        costs = draft.gross or draft.owed
+        costs = draft.gross or draft.owed or draft.top_up
         db.execute_sql(
             "INSERT INTO intent (run, key, kind, body, state, at, study, places, minor, currency, top_up) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, key) DO UPDATE SET kind = excluded.kind, "

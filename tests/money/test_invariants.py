@@ -239,6 +239,15 @@ class Story(RuleBasedStateMachine):
         for _ in range(ticks):
             self.world.tick(Life())
 
+    @precondition(lambda self: self.going_on)
+    @rule(ticks=st.integers(0, 6))
+    def the_rest_is_done(self, ticks: int) -> None:
+        for _ in range(self.world.count):
+            self.world.visit(self.world.per_visit)
+            self.world.tick(Life())
+        for _ in range(ticks):
+            self.world.tick(Life())
+
     def somebody(self, data: st.DataObject) -> Person:
         person: Person = data.draw(st.sampled_from(self.world.people), label="person")
         return person
