@@ -36,6 +36,8 @@ from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
 from crowdstack.plan.fees import check_pay
 from crowdstack.plan.fixed import fixed_by_publishing
 from crowdstack.plan.forecast import Line, fold, forecast, journaled
+from crowdstack.plan.measured import MeasuredPay, measured_pay
+from crowdstack.plan.panels import review_span
 from crowdstack.ports import Clock, Engine, OnStep, Operation, Program, Provider, Rehearsal, Step, Store, ignore
 from crowdstack.spec import Bundle, Edits, Spec, build_bundle, held, kept, load_items, notes_of
 from crowdstack.wire.stack import StackInputs
@@ -65,6 +67,15 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """Visits that wait for a verdict at the provider, which pays them by itself when nobody gives one."""
+
+    waiting: int
+    due_at: datetime  # of the first
+    left_s: int  # until then; negative when it is over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """How a task stands. `done` of `target` units; money in the task's currency."""
 
@@ -89,6 +100,8 @@ class Status:
     labels: Mapping[str, str]
     started_at: datetime | None
     rate_per_min: float | None = None
+    pay: MeasuredPay | None = None  # by the time that visits took
+    review: Review | None = None  # none waits for one, or nobody approves them but us
     disk_low: bool = False  # the server gives out no unit until there is room (Limits.disk_reserve)
 
 
@@ -350,7 +363,22 @@ class Deployment:
             workers=visits.active,
             labels=run.settings["spec"]["metadata"].get("labels") or {},
             started_at=run.opened_at,
+            pay=self.pay(run),
+            review=self._review(run, desired),
         )
+
+    def _review(self, run: Run, desired: Desired) -> Review | None:
+        span, (waiting, first_at) = review_span(desired), self._store.awaiting_review(run.id)
+        if span is None or first_at is None:
+            return None
+        due_at = first_at + span
+        return Review(waiting=waiting, due_at=due_at, left_s=round((due_at - self._clock.now()).total_seconds()))
+
+    def pay(self, run: Run) -> MeasuredPay | None:
+        """What an hour of the run's visits was paid, by the time that they took."""
+        desired = Desired.from_settings(run.settings["desired"], run=run.id)
+        fixed = FixTopUp.written(self._store.intent(run.id, FixTopUp.name(desired.study)))
+        return measured_pay(desired, self._store.visit_times(run.id), fixed)
 
     def _held(self, wanted: Wanted) -> tuple[Wanted, Edits]:
         """What of `wanted` may hold for the live run, and how it differs from what the run goes by."""

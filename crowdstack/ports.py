@@ -511,6 +511,9 @@ class Store(Protocol):
     def listed_counts(self, run: RunId) -> Mapping[ListedState, int]:
         """How many visits the provider has in which state; empty before the first listing."""
 
+    def awaiting_review(self, run: RunId) -> tuple[int, datetime | None]:
+        """How many visits wait for review at the provider, and when the first of them was handed in."""
+
     def without_answers(self, run: RunId, limit: int) -> list[ListedVisit]:
         """Visits that were handed in at the provider and have no submission here, oldest first."""
 

@@ -52,6 +52,7 @@ from crowdstack.wire.configs import Limits, ServerConfig
 from crowdstack.wire.stack import CONFIG_KEY, STATE_VARIABLE, StackInputs
 
 if TYPE_CHECKING:
+    from crowdstack.plan.measured import MeasuredPay
     from crowdstack.providers.credentials import Registered, Safe
     from crowdstack.providers.prolific.registration import Checked
     from crowdstack.spec import Spec
@@ -381,6 +382,10 @@ class Project:
         from crowdstack.reconcile.pay import cost
 
         return cost(self.task, store=self.store, provider=self.provider)
+
+    def pay_measured(self) -> MeasuredPay | None:
+        """What an hour of the last run's visits was paid; None before any visit ended."""
+        return self.deployment.pay(self.run) if self.run is not None else None
 
     # ------------------------------------------------------------------------------------------ looking
 

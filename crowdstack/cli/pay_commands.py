@@ -140,9 +140,11 @@ def cost(session: Session, spec: Path | None, form: str) -> None:
       crowdstack cost -o json
     """
     with session.project(spec) as project:
-        told = project.cost()
+        told, pay = project.cost(), project.pay_measured()
     rows = [(name.replace("_", " "), "unknown" if value is None else str(value)) for name, value in told.items()]
-    out(render.to_json(told) if form == "json" else render.table(("what", "amount"), rows))
+    if pay is not None:
+        rows.append(("pay", str(pay)))
+    out(render.to_json({**told, "pay": pay}) if form == "json" else render.table(("what", "amount"), rows))
 
 
 COMMANDS = (pay, cost)

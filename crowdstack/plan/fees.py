@@ -69,11 +69,15 @@ def reward_for(per_hour: Money, seconds: int) -> Money:
 
 
 def pay_verdict(desired: Desired) -> PayVerdict | None:
-    """None where there is no floor, or the time of a visit is not known."""
+    """By the estimate. None where there is no floor, or the time of a visit is not known."""
     seconds = desired.visit_s
-    if seconds is None or desired.minimum_hourly is None:
+    return None if seconds is None else verdict_of(hourly(desired.reward, seconds), desired)
+
+
+def verdict_of(rate: Money, desired: Desired) -> PayVerdict | None:
+    """How pay per hour stands to the floor; None without one."""
+    if desired.minimum_hourly is None:
         return None
-    rate = hourly(desired.reward, seconds)
     if rate < desired.minimum_hourly:
         return PayVerdict.BELOW_MINIMUM
     if desired.recommended_hourly is not None and rate < desired.recommended_hourly:

@@ -127,6 +127,15 @@ class Listings(Subject):
             )
             return {ListedState(listed): number for listed, number in found}
 
+    def awaiting_review(self, run: RunId) -> tuple[int, datetime | None]:
+        with self._database.reading() as db:
+            waiting, first = db.execute_sql(
+                "SELECT COUNT(*), MIN(handed_in_at) FROM visit INDEXED BY visit_run_listed "
+                "WHERE run = ? AND listed = 'awaiting' AND state NOT IN ('paid', 'rejected')",
+                (run,),
+            ).fetchone()
+            return waiting, None if first is None else utc_time(first)
+
     def without_answers(self, run: RunId, limit: int) -> list[ListedVisit]:
         with self._database.reading() as db:
             found = db.execute_sql(
