@@ -13,7 +13,8 @@ from crowdstack.plan.actions import Action, CloseStudy, FixTopUp, OpenStudy, Tea
 from crowdstack.plan.cost import cost
 from crowdstack.plan.decide import Observed, RestState, decide
 from crowdstack.plan.desired import Desired
-from crowdstack.plan.measured import median_of, top_up
+from crowdstack.plan.fees import PayVerdict
+from crowdstack.plan.measured import measured_pay, median_of, top_up
 from tests.plan.builders import CENTS_5, STUDY, desired, observed
 
 CENTS_4 = Money(4, "USD")
@@ -119,3 +120,62 @@ def test_what_was_refused_or_is_not_shown_holds_up_the_end(
     )  # fmt: skip
     assert actions(there) == ((TearDown(),) if ends else ())
     assert (decide(wish(), there).rest.state is RestState.NEEDS_PERSON) is not ends
+
+
+# ---------------------------------------------------------------------- how it stands to the floor
+
+
+def minutes(*each: float) -> list[float]:
+    return [60 * every for every in each]
+
+
+def floor(**more: Any) -> Desired:
+    """Five minutes for 1.00 USD are promised: 12.00 an hour, where 8.00 is the least."""
+    given = {"reward": Money(100, "USD"), "estimated_s": 300, "top_up": None, "minimum_hourly": Money(800, "USD")}
+    return wish(**{**given, "recommended_hourly": Money(1200, "USD"), **more})
+
+
+@pytest.mark.parametrize(
+    ("took", "per_hour", "verdict", "missing"),
+    [
+        (5, 1200, PayVerdict.FINE, 0),
+        (6, 1000, PayVerdict.BELOW_RECOMMENDED, 0),
+        (10, 600, PayVerdict.BELOW_MINIMUM, 34),
+    ],
+)
+def test_the_median_is_held_against_the_floor(took: int, per_hour: int, verdict: PayVerdict, missing: int) -> None:
+    told = measured_pay(floor(), minutes(1, took, 60), None)
+    assert told is not None
+    assert (told.visits, told.median_s, told.per_hour, told.verdict) == (3, took * 60, Money(per_hour, "USD"), verdict)
+    assert told.missing == Money(missing, "USD")
+
+
+def test_who_is_underpaid_is_told_with_what_to_do_now() -> None:
+    assert str(measured_pay(floor(), minutes(10), None)) == (
+        "6.00 USD an hour by the median of 1 visit, 10 min: below the minimum of 8.00 USD. 0.34 USD a visit are missing: "
+        "pay them with `crowdstack pay compensate`; for the next run raise task.reward or set pay.top_up"
+    )
+
+
+def test_what_comes_on_top_is_counted_and_what_was_fixed_is_what_comes() -> None:
+    want = floor(top_up=Money(60, "USD"))
+    told = measured_pay(want, minutes(10, 10), None)
+    assert told is not None
+    assert (told.on_top, told.verdict, told.missing) == (
+        Money(60, "USD"),
+        PayVerdict.BELOW_RECOMMENDED,
+        Money(0, "USD"),
+    )
+    assert "0.60 USD on top of each (pay.top_up): below what is recommended" in str(told)
+    fixed = FixTopUp(study=STUDY, net=Money(10, "USD"), amount=Money(15, "USD"), median_s=300)
+    late = measured_pay(want, minutes(10, 10), fixed)
+    assert late is not None
+    assert (late.on_top, late.verdict) == (Money(10, "USD"), PayVerdict.BELOW_MINIMUM)
+
+
+def test_nothing_is_said_of_pay_of_which_nothing_was() -> None:
+    assert measured_pay(floor(), [], None) is None
+    assert measured_pay(desired(), minutes(5), None) is None
+    told = measured_pay(desired(estimated_s=60), minutes(5), None)
+    assert told is not None
+    assert (told.verdict, str(told)) == (None, "0.60 USD an hour by the median of 1 visit, 5 min")
