@@ -392,7 +392,8 @@ class VisitRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRow:
-    """One line of the ledger. `purpose`: reward, or `bonus:<payment>`; `amount`: gross."""
+    """One line of the ledger. `purpose`: reward, or `bonus:<payment>`; `amount`: gross; `declined`: the provider did not pay it
+    after all, so it is no part of what was spent."""
 
     run: RunId
     visit: VisitId
@@ -401,6 +402,7 @@ class PaymentRow:
     purpose: str
     amount: Money
     at: datetime
+    declined: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -563,6 +565,10 @@ class Store(Protocol):
         the same transaction."""
 
     def open_intents(self, run: RunId) -> list[Intent]: ...
+    def keep_declined(self, task: TaskName, payments: Collection[tuple[VisitId, str]]) -> None:
+        """Which lines of the task's ledger, (visit, purpose), the provider did not pay after all: these and no others. They are
+        spent no more, and their visits are not topped up; their places stay used. The same again changes nothing."""
+
     def intent(self, run: RunId, key: str) -> Intent | None:
         """The one of this key, unless it was refused."""
 

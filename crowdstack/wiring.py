@@ -15,7 +15,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ from crowdstack.plan.actions import PayBonus
 from crowdstack.plan.forecast import Line
 from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
 from crowdstack.providers.credentials import of_operator
-from crowdstack.providers.generic import GenericProvider
+from crowdstack.providers.generic import DECLINED, GenericProvider, Said
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
 from crowdstack.wire.configs import Limits, ServerConfig
@@ -367,6 +367,13 @@ class Project:
         if not isinstance(self.provider, GenericProvider):
             raise UsageError("payment lists are for provider generic", hint="the others are paid by the run itself")
         return self.provider
+
+    def import_payments(self, said: Iterable[Said]) -> int:
+        """Take over what the panel did, into its books and then into our ledger; how many lines were news."""
+        news = self.panel.confirm(said)
+        declined = [(line.visit, line.purpose) for line in self.panel.payments() if line.state == DECLINED]
+        self.store.keep_declined(self.task, declined)
+        return news
 
     def why(self, worker: str) -> list[str]:
         """Why a worker gets no work in the last run; nothing when nothing stands in the way."""

@@ -88,7 +88,7 @@ def cost(task: TaskName, *, store: Store, provider: Provider) -> dict[str, Money
     paid, exposure = store.paid(task, currency), store.exposure(task, currency)
     on_top = {False: Money(0, currency), True: Money(0, currency)}  # decided by a person, by us
     for row in store.payments(task):
-        if row.purpose != "reward":
+        if row.purpose != "reward" and not row.declined:
             on_top[row.purpose.startswith(f"bonus:{TopUp.name(VisitId(''))}")] += row.amount
     return {
         "paid": paid,

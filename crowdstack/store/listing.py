@@ -47,8 +47,8 @@ _UNLISTED = f"""
 _REFUTE = "UPDATE visit SET claim = 'refuted', claim_told = 0 WHERE id = ?"
 
 _BOOK = f"""
-    INSERT INTO payment (run, visit, purpose, study, minor, currency, at)
-    SELECT run, id, 'reward', study, :minor, :currency, :at FROM visit WHERE id IN ({_THESE}) AND listed IN {_CHARGED}
+    INSERT INTO payment (run, visit, purpose, study, minor, currency, at, declined)
+    SELECT run, id, 'reward', study, :minor, :currency, :at, 0 FROM visit WHERE id IN ({_THESE}) AND listed IN {_CHARGED}
     ON CONFLICT (visit, purpose) DO NOTHING"""
 # Rejected there: by us, or by hand. Taken back by hand it waits for us again, unless we are the ones who rejected it.
 _SETTLED = f"""

@@ -7,7 +7,7 @@ nothing more is done (threats section 4), with what its visits may be topped up 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -49,10 +49,11 @@ _CHARGEABLE = in_sql(
 _BONUSES = ("bonus", "top_up")
 _RECORDED, _DONE, _REFUSED = IntentState.RECORDED.value, IntentState.DONE.value, IntentState.REFUSED.value
 
+_DECLINED = "(SELECT visit FROM payment INDEXED BY payment_declined WHERE purpose = 'reward' AND declined = 1)"
 _UNTOPPED = f"""
     SELECT visit.id, visit.worker, visit.submission, intent.state IS '{_RECORDED}'
     FROM visit LEFT JOIN intent ON intent.run = visit.run AND intent.key = 'top_up:' || visit.id
-    WHERE visit.run = ? AND visit.state = 'paid' AND intent.state IS NOT '{_DONE}'
+    WHERE visit.run = ? AND visit.state = 'paid' AND intent.state IS NOT '{_DONE}' AND visit.id NOT IN {_DECLINED}
     ORDER BY handed_in_at, ended_at, visit.id LIMIT ?"""
 # Where a provider tells of visits it has seen them begin and end; elsewhere our server has.
 _TIMES = f"""
@@ -62,7 +63,7 @@ _TIMES = f"""
     UNION ALL
     SELECT (julianday(MAX(submitted_at)) - julianday(arrived_at)) * 86400
     FROM visit JOIN submission ON submission.visit = visit.id
-    WHERE visit.run = ?1 AND state IN ('left', 'paid') AND listed IS NULL
+    WHERE visit.run = ?1 AND state IN ('left', 'paid') AND listed IS NULL AND visit.id NOT IN {_DECLINED}
         AND NOT EXISTS (SELECT 1 FROM listing WHERE listing.study = visit.study)
     GROUP BY visit.id HAVING arrived_at IS NOT NULL"""
 # What each visit of a study may be topped up by: as it was fixed, or else as its places were listed with.
@@ -70,6 +71,13 @@ _TOP_UP = f"""
     SELECT COALESCE(MAX(CASE WHEN kind = 'fix_top_up' THEN top_up END), MAX(top_up)), MAX(currency),
            COUNT(CASE WHEN kind = 'top_up' THEN 1 END)
     FROM intent INDEXED BY intent_study_top_up WHERE study = ? AND {ON_TOP} AND state <> '{_REFUSED}'"""
+
+
+# Paid visits that are not topped up, as they were not paid after all.
+_NEVER = f"""
+    SELECT COUNT(*) FROM payment INDEXED BY payment_declined
+    WHERE study = ? AND purpose = 'reward' AND declined = 1 AND NOT EXISTS
+        (SELECT 1 FROM intent WHERE run = payment.run AND key = 'top_up:' || visit AND state <> '{_REFUSED}')"""
 
 
 class MoneyBook(Subject):
@@ -170,6 +178,14 @@ class MoneyBook(Subject):
                 if state is IntentState.DONE:
                     _settle(db, found[0], now)
 
+    def keep_declined(self, task: TaskName, payments: Collection[tuple[VisitId, str]]) -> None:
+        with self._database.writing() as db:
+            db.execute_sql(
+                "UPDATE payment SET declined = (visit, purpose) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
+                "WHERE run IN (SELECT id FROM run WHERE task = ?)",
+                (json.dumps([list(payment) for payment in payments]), task),
+            )
+
     def open_intents(self, run: RunId) -> list[Intent]:
         with self._database.reading() as db:
             chosen = rows_of(db, tables.Intent, "WHERE run = ? AND state = ? ORDER BY id", (run, _RECORDED))
@@ -259,7 +275,8 @@ def _book(db: peewee.Database, run: str, body: Mapping[str, Any], purpose: str, 
 
 def _paid(db: peewee.Database, task: str, currency: str) -> Money:
     (minor,) = db.execute_sql(
-        "SELECT COALESCE(SUM(minor), 0) FROM payment JOIN run ON run.id = payment.run WHERE task = ? AND currency = ?",
+        "SELECT COALESCE(SUM(minor), 0) FROM payment JOIN run ON run.id = payment.run "
+        "WHERE task = ? AND currency = ? AND declined = 0",
         (task, currency),
     ).fetchone()
     return Money(minor, currency)
@@ -295,7 +312,8 @@ def _exposure(db: peewee.Database, task: str, currency: str) -> Money:
             ).fetchone()
             unpaid = min(unpaid, chargeable)
         top_up, _, topped = db.execute_sql(_TOP_UP, (study,)).fetchone()
-        owed += unpaid * minor + (unpaid + charged - topped) * (top_up or 0)
+        (never,) = db.execute_sql(_NEVER, (study,)).fetchone()
+        owed += unpaid * minor + (unpaid + charged - topped - never) * (top_up or 0)
     (promised,) = db.execute_sql(
         "SELECT COALESCE(SUM(minor), 0) FROM intent JOIN run ON run.id = intent.run "
         f"WHERE task = ? AND currency = ? AND kind IN {_BONUSES} AND state = ?",

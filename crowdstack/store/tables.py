@@ -218,7 +218,7 @@ class Intent(Table):
 
 
 class Payment(Table):
-    """The ledger: one line per thing paid for, never changed."""
+    """The ledger: one line per thing paid for, never changed but for what the provider says became of it."""
 
     run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False)
     visit = peewee.ForeignKeyField(Visit, column_name="visit", lazy_load=False, index=False)
@@ -227,6 +227,7 @@ class Payment(Table):
     minor = peewee.IntegerField()
     currency = peewee.TextField()
     at = peewee.TextField()
+    declined = peewee.BooleanField(default=False)  # it was not paid after all
 
     class Meta:
         indexes = ((("visit", "purpose"), True),)
@@ -308,6 +309,7 @@ _PARTIAL = [  # small: they hold only what waits for the server, or nothing wher
     "CREATE INDEX unit_generation_named_again ON unit (generation) "
     "WHERE attempt > 1 AND offered_to IS NOT NULL AND state = 'open'",
     "CREATE INDEX visit_run_claim_untold ON visit (run) WHERE claim_told = 0",
+    "CREATE INDEX payment_declined ON payment (study, visit) WHERE declined = 1",
     f"CREATE INDEX intent_study_top_up ON intent (study) WHERE {ON_TOP}",
     "CREATE INDEX visit_run_listed ON visit (run, listed, handed_in_at) WHERE listed IS NOT NULL",
 ]

@@ -945,6 +945,32 @@ class StoreContract:
         assert (store.paid(TASK, "USD"), store.untopped(run.id, 9)) == (CENTS * 2, [])
         assert store.payments(TASK)[-1].purpose == f"bonus:top_up:{hold.visit}"
 
+    def test_what_was_declined_is_spent_no_more_and_its_place_stays_used(self, store: Store) -> None:
+        run, hold = somebody_worked(store)
+        list_places(store, run, 2)
+        settle(store, run, hold)
+        (bonus,) = order_bonus(store, run, hold, "first", CENTS)
+        store.finish_intents([(bonus.id, IntentState.DONE, None)], NOW)
+        for declined, spent in (([(hold.visit, "reward")], 1), ([(hold.visit, "reward")], 1), ([], 2)):
+            store.keep_declined(TASK, declined)
+            assert (store.paid(TASK, "USD"), store.exposure(TASK, "USD")) == (CENTS * spent, CENTS * (spent + 1))
+            assert [row.declined for row in store.payments(TASK)] == [bool(declined), False]
+
+    def test_nobody_is_topped_up_whose_visit_was_declined(self, store: Store) -> None:
+        run, inbox, units = started(store, "a", "b", "c")
+        list_places(store, run, 2, top_up=TOP_UP)
+        for unit, worker in zip(units[:2], ("ann", "eve"), strict=True):
+            hold = inbox.work(unit, worker)
+            inbox.deliver()
+            settle(store, run, hold)
+        close_study(store, run)
+        (ann, eve) = store.payments(TASK)
+        assert store.exposure(TASK, "USD") == (CENTS + TOP_UP) * 2
+        store.keep_declined(TASK, [(eve.visit, "reward")])
+        assert store.exposure(TASK, "USD") == CENTS + TOP_UP
+        assert [visit.visit for visit in store.untopped(run.id, 9)] == [ann.visit]
+        assert len(store.visit_times(run.id)) == 1
+
     def test_a_visit_takes_from_coming_to_the_last_answer(self, store: Store) -> None:
         run, inbox, (first, second, *_) = started(store, "a", "b", "c")
         visit = inbox.arrive("ann")
