@@ -76,6 +76,28 @@ pay.add_command(
     )
 )
 
+
+@pay.command()
+@spec_option
+@pass_session
+def settle(session: Session, spec: Path | None) -> None:
+    """Pay what runs that are over still owe: what was refused, say for want of money, or had no result.
+
+    \b
+    Example:
+      crowdstack pay settle
+    """
+    with session.project(spec) as project:
+        refused = project.settle()
+    if refused:
+        raise errors.Refused(
+            f"{len(refused)} payments are not done",
+            why="; ".join(f"{key}: {why}" for key, why in refused.items()),
+            hint="mend what is named, then the same command again",
+        )
+    out("nothing is owed by runs that are over")
+
+
 _HEADERS = ("visit", "worker", "study", "purpose", "amount", "state")
 
 
