@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,15 @@ from crowdstack.model import (
     WorkerId,
     gross_of,
 )
+from crowdstack.plan.actions import FixTopUp
 from crowdstack.plan.cost import Cost, check_budget, cost
 from crowdstack.plan.decide import Observed, RestState, target_met, visits_counted
 from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
 from crowdstack.plan.fees import check_pay
 from crowdstack.plan.fixed import fixed_by_publishing
 from crowdstack.plan.forecast import Line, fold, forecast, journaled
+from crowdstack.plan.measured import MeasuredPay, measured_pay
+from crowdstack.plan.panels import review_span
 from crowdstack.ports import (
     Clock,
     Engine,
@@ -51,6 +54,8 @@ from crowdstack.ports import (
 )
 from crowdstack.spec import Bundle, Edits, Spec, build_bundle, held, kept, load_items, notes_of
 from crowdstack.wire.stack import StackInputs
+
+_MANY = 10_000  # visits: more than anybody reads of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +78,15 @@ class Preview:
     @property
     def changes(self) -> bool:
         return bool(self.steps or self.lines or self.edits or self.groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """Visits that wait for a verdict at the provider, which pays them by itself when nobody gives one."""
+
+    waiting: int
+    due_at: datetime  # of the first
+    left_s: int  # until then; negative when it is over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +117,8 @@ class Status:
     rate_per_min: float | None = None
     provider: str = ""
     crowd: str = ""
+    pay: MeasuredPay | None = None  # by the time that visits took
+    review: Review | None = None  # none waits for one, or nobody approves them but us
     disk_low: bool = False  # the server gives out no unit until there is room (Limits.disk_reserve)
 
 
@@ -367,7 +383,22 @@ class Deployment:
             started_at=run.opened_at,
             provider=desired.service,
             crowd=desired.crowd.get("kind", ""),
+            pay=self.pay(run),
+            review=self._review(run, desired),
         )
+
+    def _review(self, run: Run, desired: Desired) -> Review | None:
+        span, (waiting, first_at) = review_span(desired), self._store.awaiting_review(run.id)
+        if span is None or first_at is None:
+            return None
+        due_at = first_at + span
+        return Review(waiting=waiting, due_at=due_at, left_s=round((due_at - self._clock.now()).total_seconds()))
+
+    def pay(self, run: Run) -> MeasuredPay | None:
+        """What an hour of the run's visits was paid, by the time that they took."""
+        desired = Desired.from_settings(run.settings["desired"], run=run.id)
+        fixed = FixTopUp.written(self._store.intent(run.id, FixTopUp.name(desired.study)))
+        return measured_pay(desired, self._store.visit_times(run.id), fixed)
 
     def _held(self, wanted: Wanted) -> tuple[Wanted, Edits]:
         """What of `wanted` may hold for the live run, and how it differs from what the run goes by."""
@@ -380,7 +411,7 @@ class Deployment:
     def _remembered(self, desired: Desired, stands: Rehearsal) -> Observed:
         """How the run stands by the store alone: `status` costs no request and needs no provider that answers."""
         told = desired.provider
-        table = gross_of(desired.reward, fee_bp=told.get("fee_bp", 0), vat_bp=told.get("vat_bp", 0))
+        gross = partial(gross_of, fee_bp=told.get("fee_bp", 0), vat_bp=told.get("vat_bp", 0))
         return Observed(
             wanted=RunState.LIVE,
             units=stands.units,
@@ -388,7 +419,8 @@ class Deployment:
             offers=stands.offers,
             study=None,
             places=self._store.places(desired.study),
-            gross=self._store.gross(desired.study) or table,
+            gross=self._store.gross(desired.study) or gross(desired.reward),
+            reserve=desired.top_up and (self._store.top_up(desired.study) or gross(desired.top_up)),
             exposure=self._store.exposure(desired.task, desired.reward.currency),
         )
 
@@ -399,6 +431,7 @@ class Deployment:
 
     def _observe(self, desired: Desired, stands: Rehearsal, ended: tuple[EndedVisit, ...] = ()) -> Observed:
         gross = self._provider.gross(desired.reward)
+        promised = FixTopUp.written(self._store.intent(stands.run, FixTopUp.name(desired.study)))
         return Observed(
             wanted=RunState.LIVE,
             units=stands.units,
@@ -409,6 +442,10 @@ class Deployment:
             gross=gross,
             exposure=self._store.exposure(desired.task, gross.currency),
             ended=ended,
+            reserve=desired.top_up and (self._store.top_up(desired.study) or self._provider.gross(desired.top_up)),
+            top_up=promised,
+            top_up_fixed=promised is not None,
+            untopped=tuple(self._store.untopped(stands.run, _MANY)) if promised and promised.net.minor else (),
             drained=not stands.new and self._store.drained(stands.run),
         )
 
@@ -416,9 +453,9 @@ class Deployment:
         return self._store.admission(desired.task, **desired.admission_rules)
 
     def _ended(self, run: RunId, desired: Desired) -> tuple[EndedVisit, ...]:
-        """Visits that can be settled now, or more than anybody reads."""
+        """Visits that can be settled now."""
         return tuple(
-            self._store.ended_visits(run, 10_000, judged=desired.count is Count.APPROVED, handed_in=desired.managed)
+            self._store.ended_visits(run, _MANY, judged=desired.count is Count.APPROVED, handed_in=desired.managed)
         )
 
 

@@ -408,6 +408,16 @@ class VisitCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaidVisit:
+    """A visit that was paid and not topped up. `sent`: that was written down and has no result yet."""
+
+    visit: VisitId
+    worker: WorkerId
+    submission: str | None = None  # the provider's id of it, where it has one
+    sent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndedVisit:
     """A visit that left and is not settled, with the verdicts its submissions have so far."""
 

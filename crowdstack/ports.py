@@ -24,6 +24,7 @@ from crowdstack.model import (
     ListedState,
     ListedVisit,
     Money,
+    PaidVisit,
     Run,
     RunId,
     RunState,
@@ -320,9 +321,10 @@ class Control(Protocol):
 class IntentDraft:
     """An action to be written down before it is sent. The same `key` twice in a run is the same intent.
 
-    places, gross: for actions that list places (study, total places, gross cost of one); they are what budgets reserve.
-    The store knows four kinds: `approve` (body: study, visit, amount), `reject` (body: visit), `close` (study),
-    `bonus` (body: study, visit, payment, amount).
+    places, gross, top_up: for actions that list places (study, total places, gross cost of one, the most that it may be
+    topped up by); they are what budgets reserve.
+    The store knows six kinds: `approve` (body: study, visit, amount), `reject` (body: visit), `close` (study),
+    `bonus` and `top_up` (body: study, visit, payment, amount), `fix_top_up` (study, top_up).
     """
 
     key: str  # "open:rte-1", "places:rte-1:400", "approve:<visit>"
@@ -331,6 +333,7 @@ class IntentDraft:
     study: StudyKey | None = None
     places: int | None = None
     gross: Money | None = None
+    top_up: Money | None = None
     owed: Money | None = None  # a payment of its own (bonus): reserved until it has a result, then booked
 
 
@@ -413,7 +416,8 @@ class VisitRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRow:
-    """One line of the ledger. `purpose`: reward, or `bonus:<payment>`; `amount`: gross."""
+    """One line of the ledger. `purpose`: reward, or `bonus:<payment>`; `amount`: gross; `declined`: the provider did not pay it
+    after all, so it is no part of what was spent."""
 
     run: RunId
     visit: VisitId
@@ -422,6 +426,7 @@ class PaymentRow:
     purpose: str
     amount: Money
     at: datetime
+    declined: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -440,7 +445,9 @@ class Store(Protocol):
 
     Money here: E = paid + bonuses without a result + sum over studies of max(0, places - paid visits) * gross, over all
     runs of the task (threats section 4); once its `close` intent is done a study owes only for visits that ended with submissions and
-    are not settled. An intent that would raise E above `budget` raises OverBudget and nothing is recorded.
+    are not settled. To each of those, and to each paid visit without a `top_up` intent, comes the most that it may be topped
+    up by: as its places were listed with or, from the study's `fix_top_up` intent on, as that says.
+    An intent that would raise E above `budget` raises OverBudget and nothing is recorded.
     """
 
     # runs
@@ -530,6 +537,9 @@ class Store(Protocol):
     def listed_counts(self, run: RunId) -> Mapping[ListedState, int]:
         """How many visits the provider has in which state; empty before the first listing."""
 
+    def awaiting_review(self, run: RunId) -> tuple[int, datetime | None]:
+        """How many visits wait for review at the provider, and when the first of them was handed in."""
+
     def without_answers(self, run: RunId, limit: int) -> list[ListedVisit]:
         """Visits that were handed in at the provider and have no submission here, oldest first."""
 
@@ -548,6 +558,13 @@ class Store(Protocol):
         """Visits that left with submissions and are neither paid nor rejected, oldest first. `judged`: only those none
         of whose submissions waits for a verdict. `handed_in`: only those that wait for review at the provider."""
 
+    def untopped(self, run: RunId, limit: int) -> list[PaidVisit]:
+        """Paid visits without a `top_up` intent that is done, oldest first."""
+
+    def visit_times(self, run: RunId) -> list[float]:
+        """Seconds that each visit took that is paid or may be: from beginning to handing in as the provider tells, else
+        from coming to the last answer."""
+
     def exposure(self, task: TaskName, currency: str) -> Money:
         """E of the task."""
 
@@ -558,6 +575,9 @@ class Store(Protocol):
     def gross(self, study: StudyKey) -> Money | None:
         """What one place of the study costs, as it was last asked for; None if none ever was."""
 
+    def top_up(self, study: StudyKey) -> Money | None:
+        """What is reserved to top up each visit of the study, gross; None if nothing ever was."""
+
     def record_intents(
         self, run: RunId, drafts: Sequence[IntentDraft], *, budget: Money | None, now: datetime
     ) -> list[Intent]:
@@ -565,10 +585,17 @@ class Store(Protocol):
         a refused one is recorded anew (same row, state `recorded`, the budget asked again): what refused it may be gone."""
 
     def finish_intents(self, done: Sequence[tuple[int, IntentState, str | None]], now: datetime) -> None:
-        """Results; a done `approve`/`reject` settles its visit (and books the payment), a done `bonus` is booked, all in the
-        same transaction."""
+        """Results; a done `approve`/`reject` settles its visit (and books the payment), a done `bonus` or `top_up` is booked, all in
+        the same transaction."""
 
     def open_intents(self, run: RunId) -> list[Intent]: ...
+    def keep_declined(self, task: TaskName, payments: Collection[tuple[VisitId, str]]) -> None:
+        """Which lines of the task's ledger, (visit, purpose), the provider did not pay after all: these and no others. They are
+        spent no more, and their visits are not topped up; their places stay used. The same again changes nothing."""
+
+    def intent(self, run: RunId, key: str) -> Intent | None:
+        """The one of this key, unless it was refused."""
+
     def journal(self, run: RunId) -> Iterator[Intent]: ...
 
     # review and export

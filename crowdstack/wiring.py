@@ -15,7 +15,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -45,13 +45,14 @@ from crowdstack.plan.actions import Order, PayBonus, SendMessage
 from crowdstack.plan.forecast import Line
 from crowdstack.ports import Engine, OnStep, Program, Step, Store, ignore
 from crowdstack.providers.credentials import of_operator
-from crowdstack.providers.generic import GenericProvider
+from crowdstack.providers.generic import DECLINED, GenericProvider, Said
 from crowdstack.providers.mock_crowd import MockCrowd
 from crowdstack.store.store import PeeweeStore
 from crowdstack.wire.configs import Limits, ServerConfig
 from crowdstack.wire.stack import CONFIG_KEY, STATE_VARIABLE, StackInputs
 
 if TYPE_CHECKING:
+    from crowdstack.plan.measured import MeasuredPay
     from crowdstack.providers.credentials import Registered, Safe
     from crowdstack.providers.prolific.registration import Checked
     from crowdstack.spec import Spec
@@ -335,7 +336,11 @@ class Project:
 
         refused: dict[str, str] = {}
         for run in self.store.runs(self.task):
-            if run.closed_at is not None and self.store.visit_counts(run.id).left:
+            promised = self.store.top_up(StudyKey(run.id))
+            owed = self.store.visit_counts(run.id).left or (
+                promised and promised.minor and self.store.untopped(run.id, 1)
+            )
+            if run.closed_at is not None and owed:
                 refused |= settle(run, store=self.store, provider=self.provider, clock=self.clock)
         return refused
 
@@ -369,6 +374,13 @@ class Project:
             raise UsageError("payment lists are for provider generic", hint="the others are paid by the run itself")
         return self.provider
 
+    def import_payments(self, said: Iterable[Said]) -> int:
+        """Take over what the panel did, into its books and then into our ledger; how many lines were news."""
+        news = self.panel.confirm(said)
+        declined = [(line.visit, line.purpose) for line in self.panel.payments() if line.state == DECLINED]
+        self.store.keep_declined(self.task, declined)
+        return news
+
     def why(self, worker: str) -> list[str]:
         """Why a worker gets no work in the last run; nothing when nothing stands in the way."""
         from crowdstack.reconcile.why import why
@@ -383,6 +395,10 @@ class Project:
         from crowdstack.reconcile.cost import cost
 
         return cost(self.task, store=self.store, provider=self.provider)
+
+    def pay_measured(self) -> MeasuredPay | None:
+        """What an hour of the last run's visits was paid; None before any visit ended."""
+        return self.deployment.pay(self.run) if self.run is not None else None
 
     # ------------------------------------------------------------------------------------------ looking
 

@@ -76,7 +76,29 @@ pay.add_command(
     )
 )
 
-_HEADERS = ("visit", "worker", "study", "reward", "state")
+
+@pay.command()
+@spec_option
+@pass_session
+def settle(session: Session, spec: Path | None) -> None:
+    """Pay what runs that are over still owe: what was refused, say for want of money, or had no result.
+
+    \b
+    Example:
+      crowdstack pay settle
+    """
+    with session.project(spec) as project:
+        refused = project.settle()
+    if refused:
+        raise errors.Refused(
+            f"{len(refused)} payments are not done",
+            why="; ".join(f"{key}: {why}" for key, why in refused.items()),
+            hint="mend what is named, then the same command again",
+        )
+    out("nothing is owed by runs that are over")
+
+
+_HEADERS = ("visit", "worker", "study", "purpose", "amount", "state")
 
 
 @pay.command("list")
@@ -84,7 +106,7 @@ _HEADERS = ("visit", "worker", "study", "reward", "state")
 @click.option("-o", "--output", "form", type=click.Choice(("text", "csv", "json")), default="text", show_default=True)
 @pass_session
 def payment_list(session: Session, spec: Path | None, form: str) -> None:
-    """List whom a panel without an interface is to pay (provider generic). Worker ids are the panel's.
+    """List whom a panel without an interface is to pay, rewards and bonuses (provider generic). Worker ids are the panel's.
 
     \b
     Example:
@@ -92,7 +114,10 @@ def payment_list(session: Session, spec: Path | None, form: str) -> None:
     """
     with session.project(spec) as project:
         lines = project.panel.payments()
-    rows = [(line.submission or line.visit, line.worker, line.study, str(line.reward), line.state) for line in lines]
+    rows = [
+        (line.submission or line.visit, line.worker, line.study, line.purpose, str(line.amount), line.state)
+        for line in lines
+    ]
     if form == "csv":
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -110,21 +135,34 @@ def payment_list(session: Session, spec: Path | None, form: str) -> None:
 def import_payments(session: Session, file: Path, spec: Path | None) -> None:
     """Take over what the panel did: a CSV file with the columns visit and state (paid or declined).
 
+    For a bonus also purpose, as the list has it; study where the panel has one id in several. What it declined is no longer
+    counted as spent.
+
     \b
     Example:
       crowdstack pay import paid.csv
     """
+    from crowdstack.providers.generic import Said
+
     try:
         with file.open(encoding="utf-8-sig", newline="") as source:
             rows = csv.DictReader(source, strict=True)
             missing = [name for name in ("visit", "state") if name not in (rows.fieldnames or ())]
             if missing:
                 raise errors.UsageError(f"there is no column {missing[0]!r}", where=f"{file}:1", hint="visit,state")
-            said = [(row["visit"] or "", row["state"] or "") for row in rows]
+            said = [
+                Said(
+                    visit=row["visit"] or "",
+                    state=row["state"] or "",
+                    purpose=row.get("purpose") or "reward",
+                    study=row.get("study") or None,
+                )
+                for row in rows
+            ]
     except (UnicodeDecodeError, csv.Error) as fault:
         raise errors.UsageError("this is no CSV file in UTF-8", where=str(file), why=str(fault)) from fault
     with session.project(spec) as project:
-        news = project.panel.confirm(said)
+        news = project.import_payments(said)
     out(f"{len(said)} lines, {news} new")
 
 
@@ -140,9 +178,11 @@ def cost(session: Session, spec: Path | None, form: str) -> None:
       crowdstack cost -o json
     """
     with session.project(spec) as project:
-        told = project.cost()
+        told, pay = project.cost(), project.pay_measured()
     rows = [(name.replace("_", " "), "unknown" if value is None else str(value)) for name, value in told.items()]
-    out(render.to_json(told) if form == "json" else render.table(("what", "amount"), rows))
+    if pay is not None:
+        rows.append(("pay", str(pay)))
+    out(render.to_json({**told, "pay": pay}) if form == "json" else render.table(("what", "amount"), rows))
 
 
 COMMANDS = (pay, cost)

@@ -19,7 +19,7 @@ from crowdstack.model import Money
 from crowdstack.ports import GroupChange, Operation, Step
 
 if TYPE_CHECKING:
-    from crowdstack.deploy import Preview, Status
+    from crowdstack.deploy import Preview, Review, Status
     from crowdstack.plan.cost import Cost
 
 FORMATS = ("text", "json", "ndjson", "md")
@@ -200,6 +200,8 @@ def pay(total: Cost) -> list[str]:
     if total.pay is not None:
         better = f", recommended {total.recommended_hourly}" if total.recommended_hourly else ""
         lines.append(f"{total.per_hour} per hour: {total.pay.value} (minimum {total.minimum_hourly}{better})")
+    if total.top_up is not None:
+        lines.append(f"topped up by {total.top_up} at most ({total.reserve} in all) where visits take longer than said")
     return [safe_text(line) for line in lines]
 
 
@@ -240,6 +242,8 @@ def status_data(now: Status) -> dict[str, Any]:
         "budget": plain(now.budget),
         "quarantined": now.quarantined,
         "disk_low": now.disk_low,
+        "pay": plain(now.pay),
+        "review": plain(now.review),
         "started_at": plain(now.started_at),
     }
 
@@ -267,6 +271,7 @@ def status_rows(now: Status, *, links: bool = False) -> list[tuple[str, str]]:
             f"{now.workers} at work" + (f", {now.rate_per_min:.0f} units a minute" if now.rate_per_min else ""),
         ),
         ("spend", spend + (f"; budget {now.budget}" if now.budget is not None else "")),
+        *([("pay", str(now.pay))] if now.pay is not None else []),
         (
             "server",
             f"{now.server_url} ({'healthy' if now.server_healthy else 'no answer'})" if now.server_url else "none",
@@ -275,6 +280,8 @@ def status_rows(now: Status, *, links: bool = False) -> list[tuple[str, str]]:
     ]
     if now.loop_note:
         rows.append(("note", now.loop_note))
+    if now.review is not None:
+        rows.append(("review", review(now.review)))
     if now.disk_low:
         rows.append(("disk", "nearly full: no unit is given out until there is room; answers are still taken"))
     if now.quarantined:
@@ -282,6 +289,17 @@ def status_rows(now: Status, *, links: bool = False) -> list[tuple[str, str]]:
     if links:
         return rows + [("link", f"{person}: {link}") for person, link in now.links.items()]
     return rows + ([("links", f"{len(now.links)} for people: crowdstack status --links")] if now.links else [])
+
+
+def review(waits: Review) -> str:
+    """Whose silence pays, and when."""
+    who = "1 visit waits" if waits.waiting == 1 else f"{waits.waiting:,} visits wait"
+    days, hours = divmod(max(waits.left_s, 0) // 3600, 24)
+    left = f"in {days} d {hours} h" if waits.left_s > 0 else "by now"
+    return (
+        f"{who} for a verdict: `crowdstack units ls --state submitted`. The provider pays the first by itself on "
+        f"{waits.due_at:%Y-%m-%d %H:%M} UTC, {left}"
+    )
 
 
 def status(now: Status, form: str, *, links: bool = False) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from crowdstack.model import Money, StudyKey, VisitId, WorkerId
-from crowdstack.ports import IntentDraft
+from crowdstack.ports import Intent, IntentDraft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,21 +46,29 @@ class _OfStudy(_Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenStudy(_OfStudy):
-    kind: ClassVar[str] = "open"
+class _ListPlaces(_OfStudy):
+    """List `places` visits in all. Each may cost `gross` and, where visits are topped up, `top_up` later."""
+
     places: int
-    gross: Money  # of one visit
+    gross: Money
+    top_up: Money | None = None  # gross
+
+    @property
+    def worst(self) -> Money:
+        """What one place may cost in all."""
+        return self.gross if self.top_up is None else self.gross + self.top_up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenStudy(_ListPlaces):
+    kind: ClassVar[str] = "open"
     reward: Money
     title: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RaisePlaces(_OfStudy):
-    """List `places` visits in all."""
-
+class RaisePlaces(_ListPlaces):
     kind: ClassVar[str] = "places"
-    places: int
-    gross: Money
 
     @property
     def key(self) -> str:
@@ -135,6 +143,44 @@ class SendMessage(_OfVisit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FixTopUp(_OfStudy):
+    """Promise every paid visit of the study so much on top, whenever it is paid. Decided once; `TopUp` keeps it."""
+
+    kind: ClassVar[str] = "fix_top_up"
+    net: Money  # what each worker gets; nothing where the estimate was long enough
+    amount: Money  # gross
+    median_s: int | None  # of the visits that were handed in; None: there was none
+
+    @staticmethod
+    def name(study: StudyKey) -> str:
+        """The key of the decision about this study."""
+        return f"{FixTopUp.kind}:{study}"
+
+    @classmethod
+    def written(cls, intent: Intent | None) -> FixTopUp | None:
+        """The decision, if it was written down."""
+        found = None if intent is None else action_of(intent.kind, intent.body)
+        assert found is None or isinstance(found, cls)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopUp(PayBonus):
+    """Pay a visit what was promised by `FixTopUp`: a bonus, named after the visit, so that each has at most one."""
+
+    kind: ClassVar[str] = "top_up"
+
+    @property
+    def key(self) -> str:
+        return self.payment
+
+    @staticmethod
+    def name(visit: VisitId) -> str:
+        """Of the payment."""
+        return f"{TopUp.kind}:{visit}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AskReturn(_OfVisit):
     """Ask the worker to give back a visit that was handed in with nothing in it."""
 
@@ -156,8 +202,9 @@ class TearDown(_Action):
 
 Order = PayBonus | SendMessage  # a person's
 ToProvider = (
-    OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit | AskReturn | Order
-)
+    OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit | AskReturn
+    | Order | FixTopUp | TopUp
+)  # fmt: skip
 Spending = OpenStudy | RaisePlaces  # after these more can be charged than before
 Action = ToProvider | OfferUnits | Drain | TearDown
 
@@ -175,6 +222,8 @@ _KINDS: dict[str, type[Action]] = {
         AskReturn,
         PayBonus,
         SendMessage,
+        FixTopUp,
+        TopUp,
         Drain,
         TearDown,
     )
@@ -193,6 +242,7 @@ def draft(action: Action, now: datetime) -> IntentDraft:
         study=body.get("study"),
         places=body.get("places"),
         gross=body.get("gross"),
+        top_up=action.amount if isinstance(action, FixTopUp) else body.get("top_up"),
         owed=action.amount if isinstance(action, PayBonus) else None,
     )
 
@@ -200,6 +250,8 @@ def draft(action: Action, now: datetime) -> IntentDraft:
 def action_of(kind: str, body: Mapping[str, Any]) -> Action:
     """The action that an intent stands for: `draft` the other way round."""
     cls = _KINDS[kind]
-    money = {field.name for field in fields(cls) if field.type == "Money"}
-    values: dict[str, Any] = {name: Money.parse(value) if name in money else value for name, value in body.items()}
+    money = {field.name for field in fields(cls) if str(field.type).startswith("Money")}
+    values: dict[str, Any] = {
+        name: Money.parse(value) if name in money and value is not None else value for name, value in body.items()
+    }
     return cls(**values)

@@ -25,11 +25,15 @@ class Cost:
     minimum_hourly: Money | None = None
     recommended_hourly: Money | None = None
     pay: PayVerdict | None = None
+    top_up: Money | None = (
+        None  # at most, of one visit, for the worker; `reserve`: gross. Both are in `cap`, not in `total`
+    )
+    reserve: Money | None = None
 
 
 def cost(desired: Desired, observed: Observed) -> Cost:
     ideal = desired.ideal_visits(observed.units)
-    most = observed.gross * desired.most_visits(observed.units)
+    most = observed.worst * desired.most_visits(observed.units)
     if desired.budget is not None:
         most = min(most, max(desired.budget - elsewhere(observed), observed.gross * 0))
     todo = observed.units.total - observed.units.before
@@ -44,6 +48,8 @@ def cost(desired: Desired, observed: Observed) -> Cost:
         minimum_hourly=desired.minimum_hourly,
         recommended_hourly=desired.recommended_hourly,
         pay=pay_verdict(desired),
+        top_up=desired.top_up,
+        reserve=observed.reserve,
     )
 
 
@@ -62,22 +68,22 @@ def check_budget(desired: Desired, observed: Observed) -> None:
         return
     others = elsewhere(observed)
     visits = desired.most_visits(observed.units) if desired.when_short is WhenShort.REFUSE else 1
-    worst = others + observed.gross * visits
-    if worst <= desired.budget:
+    worst = observed.worst * visits
+    if others + worst <= desired.budget:
         return
     before = f"; {others} are spent or promised in other runs" if others.minor else ""
     raise OverBudget(
-        f"this run may cost {observed.gross * visits} ({visits:,} visits x {observed.gross}), "
-        f"budget.max is {desired.budget}{before}",
+        f"this run may cost {worst} ({visits:,} visits x {observed.worst}), budget.max is {desired.budget}{before}",
         why=f"{desired.ideal_visits(observed.units):,} visits are needed; the rest is provider.surplus, "
         "for visits that end without counting",
-        hint="raise budget.max, lower provider.surplus, or set budget.when_short: pause",
+        hint=f"raise budget.max, lower provider.surplus{' or pay.top_up' if desired.top_up else ''}, or set "
+        "budget.when_short: pause",
     )
 
 
 def elsewhere(observed: Observed) -> Money:
     """What other runs of the task have spent or promised."""
-    return max(observed.exposure - observed.gross * observed.places, observed.gross * 0)
+    return max(observed.exposure - observed.worst * observed.places, observed.gross * 0)
 
 
 def _share(total: Money, among: int) -> str:

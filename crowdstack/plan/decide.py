@@ -15,6 +15,7 @@ from crowdstack.model import (
     ListedState,
     ListedVisit,
     Money,
+    PaidVisit,
     RunState,
     Study,
     StudyState,
@@ -28,6 +29,7 @@ from crowdstack.plan.actions import (
     AskReturn,
     CloseStudy,
     Drain,
+    FixTopUp,
     OfferUnits,
     OpenStudy,
     PauseStudy,
@@ -35,6 +37,7 @@ from crowdstack.plan.actions import (
     RejectVisit,
     ResumeStudy,
     TearDown,
+    TopUp,
 )
 from crowdstack.plan.desired import Count, Desired, NoData, ceil_div
 
@@ -53,10 +56,19 @@ class Observed:
     exposure: Money  # E: paid, and what listed places may still cost, over all runs of the task
     ended: tuple[EndedVisit, ...] = ()  # left with submissions and not settled; oldest first, perhaps not all
     unanswered: tuple[ListedVisit, ...] = ()  # handed in at the provider with nothing here; perhaps not all
+    reserve: Money | None = None  # the most that a visit may be topped up by, gross
+    top_up: FixTopUp | None = None  # of a closed study: as it was fixed or, by the visits so far, would be
+    top_up_fixed: bool = False
+    untopped: tuple[PaidVisit, ...] = ()  # what was fixed is owed to them; oldest first, perhaps not all
     hurry: bool = False  # destroy --now: do not wait for people
     connected: bool = True  # the server answers
     drained: bool = False  # intake is over and every event is stored
     refused: Mapping[str, str] = field(default_factory=dict)  # actions refused a moment ago: key -> why
+
+    @property
+    def worst(self) -> Money:
+        """What one place may cost in all."""
+        return self.gross if self.reserve is None else self.gross + self.reserve
 
 
 def visits_counted(desired: Desired, ours: VisitCounts, listed: Mapping[ListedState, int]) -> VisitCounts:
@@ -126,12 +138,13 @@ def _ending(desired: Desired, observed: Observed) -> bool:
 
 
 def _wind_up(desired: Desired, observed: Observed) -> Decision:
-    """Close the study, let people finish, settle with them, take the stack down: in this order."""
+    """Close the study, let people finish, settle with them, top them up, take the stack down: in this order."""
     settle = _settle(desired, observed)
     if observed.study is not None and observed.study.state is not StudyState.CLOSED:
         return Decision((CloseStudy(study=desired.study), *settle), Rest(RestState.WORKING, "closing the study"))
     if desired.keep and observed.wanted is not RunState.DESTROYED and not observed.drained:
-        return Decision(settle, Rest(RestState.DONE, "the target is met; the stack is kept until `crowdstack destroy`"))
+        why = "the target is met; the stack is kept until `crowdstack destroy`"
+        return Decision(settle or _top_up(desired, observed), Rest(RestState.DONE, why))
     if not observed.drained:
         waiting = (
             f"{observed.visits.active} people finish what they hold" if observed.visits.active else "the last events"
@@ -139,12 +152,20 @@ def _wind_up(desired: Desired, observed: Observed) -> Decision:
         if not observed.connected:
             return Decision(settle, Rest(RestState.OFFLINE, "the server must be emptied first and does not answer"))
         return Decision((*settle, Drain()), Rest(RestState.WORKING, f"waiting for {waiting}"))
-    if any(action.key not in observed.refused or observed.wanted is not RunState.DESTROYED for action in settle):
+    if settle and not _given_up(settle, observed):
         return Decision(settle, Rest(RestState.WORKING, "settling the last visits"))
     if desired.managed and observed.visits.active and not observed.hurry:
         return Decision((), Rest(RestState.WORKING, f"{observed.visits.active} people have not handed in yet"))
+    on_top, sent = _top_up(desired, observed), any(visit.sent for visit in observed.untopped)
+    if on_top and not (_given_up(on_top, observed) and (observed.hurry or not sent)):
+        return Decision(on_top, Rest(RestState.WORKING, "topping up the visits: they took longer than was said"))
     # Visits that wait for a verdict stay owed in the store, and so do refused payments once destroy was asked for.
     return Decision((TearDown(),), Rest(RestState.WORKING, "taking the stack down"))
+
+
+def _given_up(left: tuple[Action, ...], observed: Observed) -> bool:
+    """Whether nothing is left but what was refused, and destroy was asked for."""
+    return observed.wanted is RunState.DESTROYED and all(action.key in observed.refused for action in left)
 
 
 # ------------------------------------------------------------------------------------------------ the run
@@ -212,15 +233,16 @@ def _list_places(desired: Desired, observed: Observed) -> tuple[tuple[Action, ..
                 places=max(places, listed),
                 reward=desired.reward,
                 gross=observed.gross,
+                top_up=observed.reserve,
                 title=desired.title,
             ),
         )
     elif places > listed:
-        actions = (RaisePlaces(study=desired.study, places=places, gross=observed.gross),)
+        actions = (RaisePlaces(study=desired.study, places=places, gross=observed.gross, top_up=observed.reserve),)
     if actions or visits.active or used < listed:
         return actions, _waiting(desired, observed)
     if affordable < min(now, allowed):
-        why = f"one more place ({observed.gross}) does not fit budget.max {desired.budget}: {observed.exposure} are spent or promised"
+        why = f"one more place ({observed.worst}) does not fit budget.max {desired.budget}: {observed.exposure} are spent or promised"
         return (), Rest(RestState.BUDGET, why)
     why = (
         f"all {allowed} places that provider.surplus allows are used and {undone} units are open: "
@@ -272,10 +294,10 @@ def _all_rejected(visit: EndedVisit) -> bool:
 
 def _affordable(desired: Desired, observed: Observed, listed: int) -> int:
     """The most places whose worst case fits the budget."""
-    if desired.budget is None or not observed.gross.minor:
+    if desired.budget is None or not observed.worst.minor:
         return 10**9
     room = desired.budget - observed.exposure
-    return listed + max(0, room.minor) // observed.gross.minor
+    return listed + max(0, room.minor) // observed.worst.minor
 
 
 def _waiting(desired: Desired, observed: Observed) -> Rest:
@@ -357,3 +379,23 @@ def _unanswered(desired: Desired, observed: Observed) -> tuple[Action, ...]:
         elif not listed.return_asked:
             actions.append(AskReturn(**of, reason="We received no answers from you."))
     return tuple(actions)
+
+
+def _top_up(desired: Desired, observed: Observed) -> tuple[FixTopUp | TopUp, ...]:
+    """Once: what every paid visit gets on top, if it is nothing too. Then each of them gets it, late ones as well."""
+    promised = observed.top_up
+    if promised is None or not observed.top_up_fixed:
+        return () if promised is None else (promised,)
+    return tuple(
+        TopUp(
+            study=desired.study,
+            visit=visit.visit,
+            worker=visit.worker,
+            submission=visit.submission,
+            payment=TopUp.name(visit.visit),
+            net=promised.net,
+            amount=promised.amount,
+            reason="the visits took longer than was said",
+        )
+        for visit in observed.untopped
+    )

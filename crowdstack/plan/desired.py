@@ -65,6 +65,7 @@ class Desired:
     minimum_hourly: Money | None = None  # by the provider's rules, or the spec's
     recommended_hourly: Money | None = None
     refuse_underpaid: bool = True  # below the minimum nothing is begun
+    top_up: Money | None = None  # at most, for a visit whose pay per hour turns out less than was promised
     budget: Money | None = None
     when_short: WhenShort = WhenShort.REFUSE
     wave: int | None = None
@@ -134,7 +135,7 @@ class Desired:
         )
 
 
-_AMOUNTS = ("reward", "budget", "minimum_hourly", "recommended_hourly")
+_AMOUNTS = ("reward", "budget", "minimum_hourly", "recommended_hourly", "top_up")
 
 
 def _to_json(value: Any) -> Any:
@@ -174,6 +175,7 @@ def desired_of(spec: Spec, items: Sequence[Item], *, run: str = "") -> Desired:
         minimum_hourly=floor[0],
         recommended_hourly=floor[1],
         refuse_underpaid=provider.type != "prolific" or provider.pay_floor == "refuse",
+        top_up=spec.pay.top_up.at_most if spec.pay.top_up else None,
         budget=spec.budget.max if spec.budget else None,
         when_short=WhenShort(spec.budget.when_short) if spec.budget else WhenShort.REFUSE,
         wave=provider.wave,

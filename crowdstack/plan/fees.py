@@ -69,11 +69,15 @@ def reward_for(per_hour: Money, seconds: int) -> Money:
 
 
 def pay_verdict(desired: Desired) -> PayVerdict | None:
-    """None where there is no floor, or the time of a visit is not known."""
+    """By the estimate. None where there is no floor, or the time of a visit is not known."""
     seconds = desired.visit_s
-    if seconds is None or desired.minimum_hourly is None:
+    return None if seconds is None else verdict_of(hourly(desired.reward, seconds), desired)
+
+
+def verdict_of(rate: Money, desired: Desired) -> PayVerdict | None:
+    """How pay per hour stands to the floor; None without one."""
+    if desired.minimum_hourly is None:
         return None
-    rate = hourly(desired.reward, seconds)
     if rate < desired.minimum_hourly:
         return PayVerdict.BELOW_MINIMUM
     if desired.recommended_hourly is not None and rate < desired.recommended_hourly:
@@ -87,7 +91,7 @@ def check_pay(desired: Desired) -> tuple[str, ...]:
     if verdict in (None, PayVerdict.FINE) or seconds is None or least is None:
         return ()
     better = desired.recommended_hourly or least
-    rate = f"{desired.reward} for {_span(seconds)} is {hourly(desired.reward, seconds)} an hour"
+    rate = f"{desired.reward} for {span(seconds)} is {hourly(desired.reward, seconds)} an hour"
     floor = f"the minimum is {least}" + (f", {better} are recommended" if better != least else "")
     rewards = {reward_for(least, seconds): "the minimum", reward_for(better, seconds): "what is recommended"}
     enough = " or ".join(f"{reward} ({what})" for reward, what in rewards.items()) if len(rewards) > 1 else ""
@@ -101,6 +105,9 @@ def check_pay(desired: Desired) -> tuple[str, ...]:
     return (f"the pay is {verdict.value}: {rate}; {floor}. Better: task.reward {enough}",) if verdict else ()
 
 
-def _span(seconds: int) -> str:
+def span(seconds: int) -> str:
+    """`7 min 10 s`."""
     minutes, rest = divmod(seconds, 60)
-    return " ".join(part for part in (f"{minutes} min" if minutes else "", f"{rest} s" if rest else "") if part)
+    return " ".join(
+        part for part in (f"{minutes} min" if minutes else "", f"{rest} s" if rest or not minutes else "") if part
+    )

@@ -26,6 +26,7 @@ from crowdstack.plan.actions import (
     AskReturn,
     CloseStudy,
     Drain,
+    FixTopUp,
     OfferUnits,
     OpenStudy,
     PauseStudy,
@@ -35,10 +36,12 @@ from crowdstack.plan.actions import (
     ResumeStudy,
     SendMessage,
     TearDown,
+    TopUp,
     action_of,
 )
 from crowdstack.plan.decide import Observed, decide, target_met, undone_units
 from crowdstack.plan.desired import Count, Desired, ceil_div
+from crowdstack.plan.fees import span
 from crowdstack.ports import Intent
 
 ANY = 2**53  # a total that only the operator's verdicts bound
@@ -63,7 +66,7 @@ def forecast(desired: Desired, observed: Observed) -> tuple[Line, ...]:
     if observed.study is None and observed.wanted is RunState.LIVE and target_met(desired, observed.units):
         return ()
     lines = fold(_story(desired, observed), desired, observed.units)
-    return tuple(_before_people_came(line) if desired.open_ended else line for line in lines)
+    return tuple(_before_people_came(line, desired, observed) for line in lines)
 
 
 def journaled(intents: Iterable[Intent]) -> list[Action]:
@@ -73,9 +76,10 @@ def journaled(intents: Iterable[Intent]) -> list[Action]:
 
 def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tuple[Line, ...]:
     """Each change once, with its total, in the order of a run's life."""
-    offers = places = approved = rejected = asked = bonuses = messages = 0
+    offers = places = approved = rejected = asked = bonuses = topped = messages = 0
     paid: Money | None = None
-    paid_on_top: Money | None = None
+    paid_on_top = topped_up = desired.reward * 0
+    median = ""
     kinds: set[str] = set()
     for action in actions:
         kinds.add(action.kind)
@@ -93,9 +97,14 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
                 asked += 1
             case SendMessage():
                 messages += 1
+            case FixTopUp():
+                median = "" if action.median_s is None else f" (median {span(action.median_s)})"
+            case TopUp(amount=amount):
+                topped += 1
+                topped_up += amount
             case PayBonus(amount=amount):
                 bonuses += 1
-                paid_on_top = amount if paid_on_top is None else paid_on_top + amount
+                paid_on_top += amount
     study, most = desired.study, desired.most_visits(units)
     made = f"{desired.items:,} {_plural('item', desired.items)} x {desired.repeats}"
     visits = f"{approved:,} {_plural('visit', approved)}"
@@ -131,6 +140,13 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
             at_most=ANY,
         ),
         CloseStudy.kind: Line(kind="close", sign="-", text=f"close study {study}"),
+        FixTopUp.kind: Line(
+            kind="top_up",
+            sign="~",
+            text=f"top up {topped:,} {_plural('visit', topped)}: {topped_up}{median}",
+            total=topped,
+            at_most=most,
+        ),
         TearDown.kind: Line(kind="tear_down", sign="-", text="tear down"),
     }
     if OpenStudy.kind in kinds:
@@ -172,8 +188,13 @@ def _plural(noun: str, count: int) -> str:
     return noun if count == 1 else f"{noun}s"
 
 
-def _before_people_came(line: Line) -> Line:
-    return replace(line, text="approve visits: known after up", total=None) if line.kind == "approve" else line
+def _before_people_came(line: Line, desired: Desired, observed: Observed) -> Line:
+    if line.kind == "approve" and desired.open_ended:
+        return replace(line, text="approve visits: known after up", total=None)
+    if line.kind == "top_up" and not observed.top_up_fixed:
+        most, said_s = observed.reserve, desired.visit_s or 0
+        return replace(line, text=f"top up each visit by {most} at most, if their median is over {span(said_s)}")
+    return line
 
 
 # ------------------------------------------------------------------------------------------------ the ideal story
@@ -181,7 +202,7 @@ def _before_people_came(line: Line) -> Line:
 
 def _story(desired: Desired, observed: Observed) -> list[Action]:
     """All actions until nothing is left to do, while people do at once and well what they can."""
-    world = replace(observed, connected=True, refused={})
+    world = replace(observed, connected=True, refused={}, top_up=observed.top_up or _as_said(desired))
     story: list[Action] = []
     while True:
         actions = decide(desired, world).actions
@@ -197,13 +218,13 @@ def _sent(desired: Desired, world: Observed, actions: Sequence[Action]) -> Obser
     study, visits, exposure, places = world.study, world.visits, world.exposure, world.places
     settled: set[VisitId] = set()
     unanswered = {listed.visit for listed in world.unanswered}
-    offers, drained = world.offers, world.drained
+    offers, drained, top_up_fixed = world.offers, world.drained, world.top_up_fixed
     for action in actions:
         match action:
             case OfferUnits():
                 offers = (offers[0], offers[0])
             case OpenStudy() | RaisePlaces():
-                exposure += action.gross * (action.places - places)
+                exposure += action.worst * (action.places - places)
                 places = action.places
                 state = study.state if study else StudyState.OPEN
                 study = Study(id="", key=desired.study, places=places, state=state, reward=desired.reward)
@@ -221,6 +242,10 @@ def _sent(desired: Desired, world: Observed, actions: Sequence[Action]) -> Obser
             case RejectVisit(visit=visit):
                 settled.add(visit)
                 visits = replace(visits, left=visits.left - 1, rejected=visits.rejected + 1)
+            case FixTopUp():
+                top_up_fixed = True
+            case TopUp(visit=visit):
+                settled.add(visit)
             case Drain():
                 drained = True
                 visits = replace(visits, active=0)
@@ -237,7 +262,16 @@ def _sent(desired: Desired, world: Observed, actions: Sequence[Action]) -> Obser
         drained=drained,
         ended=ended,
         unanswered=tuple(listed for listed in world.unanswered if listed.visit in unanswered),
+        top_up_fixed=top_up_fixed,
+        untopped=tuple(visit for visit in world.untopped if visit.visit not in settled),
     )
+
+
+def _as_said(desired: Desired) -> FixTopUp | None:
+    """An ideal crowd needs the time that was said."""
+    nothing = desired.reward * 0
+    said = FixTopUp(study=desired.study, net=nothing, amount=nothing, median_s=desired.visit_s)
+    return None if desired.top_up is None else said
 
 
 def _people_came(desired: Desired, world: Observed) -> Observed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from crowdstack.plugin import find_plugin
 from crowdstack.wire.configs import Claims, Ending, Finish
 
 if TYPE_CHECKING:  # pydantic stays out of the reconciler
+    from crowdstack.plan.desired import Desired
     from crowdstack.spec import Spec
 
 _PROLIFIC = "app.prolific.com"
@@ -29,6 +31,12 @@ def floor_of(spec: Spec) -> tuple[Money | None, Money | None]:
         least, better = PROLIFIC_HOURLY[currency]
         return Money(least, currency), Money(better, currency)
     return (provider.minimum_per_hour if provider.type == "generic" else None), None
+
+
+def review_span(desired: Desired) -> timedelta | None:
+    """How long after it was handed in a visit that nobody reviewed is approved by its provider; None: never, or nobody says.
+    Prolific: 21 days (researcher-help.prolific.com)."""
+    return timedelta(days=21) if desired.provider.get("type") == "prolific" else None
 
 
 def provider_settings(spec: Spec, minutes: int | None) -> dict[str, Any]:

@@ -25,8 +25,8 @@ CREATE TABLE IF NOT EXISTS visit (
     id TEXT PRIMARY KEY, study TEXT NOT NULL REFERENCES study (key), worker TEXT NOT NULL, submission TEXT,
     state TEXT NOT NULL CHECK (state IN ('charged', 'rejected')));
 CREATE TABLE IF NOT EXISTS debit (
-    visit TEXT NOT NULL REFERENCES visit (id), purpose TEXT NOT NULL, minor INTEGER NOT NULL, currency TEXT NOT NULL,
-    PRIMARY KEY (visit, purpose));
+    visit TEXT NOT NULL REFERENCES visit (id), purpose TEXT NOT NULL, net INTEGER NOT NULL, minor INTEGER NOT NULL,
+    currency TEXT NOT NULL, PRIMARY KEY (visit, purpose));
 CREATE TABLE IF NOT EXISTS effect (
     number INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, subject TEXT NOT NULL, total INTEGER);
 """
@@ -122,10 +122,8 @@ class Books:
             ).fetchone()
             if charged >= study.places:
                 raise Refused(f"all {study.places} places of study {key} are paid: there is none for visit {visit}")
-            price = self.gross(study.reward)
-            self._check_wallet(wallet, price)
             self._db.execute("INSERT INTO visit VALUES (?, ?, ?, ?, 'charged')", (visit, key, worker, submission))
-            self._db.execute("INSERT INTO debit VALUES (?, 'reward', ?, ?)", (visit, price.minor, price.currency))
+            self._debit(wallet, visit, "reward", study.reward)
             self._effect("approve", visit)
 
     def reject(
@@ -148,16 +146,20 @@ class Books:
             self._known(key)
             if self._settled(key, visit, worker) is None:
                 raise Refused(f"visit {visit} is not settled yet: a bonus comes after the reward or the rejection")
-            purpose, price = f"bonus:{payment}", self.gross(net)
+            purpose = f"bonus:{payment}"
             if self._db.execute("SELECT 1 FROM debit WHERE visit = ? AND purpose = ?", (visit, purpose)).fetchone():
                 return
-            self._check_wallet(wallet, price)
-            self._db.execute("INSERT INTO debit VALUES (?, ?, ?, ?)", (visit, purpose, price.minor, price.currency))
+            price = self._debit(wallet, visit, purpose, net)
             self._effect("bonus", payment, price.minor)
 
-    def _check_wallet(self, wallet: Money | None, price: Money) -> None:
+    def _debit(self, wallet: Money | None, visit: VisitId, purpose: str, net: Money) -> Money:
+        """Take what paying `net` costs out of the wallet. Refused when it is not in it."""
+        price = self.gross(net)
         if wallet is not None and wallet < self._debits(price.currency) + price:
             raise Refused(f"the wallet of {wallet} cannot pay {price} more", hint="put more into provider.wallet")
+        line = (visit, purpose, net.minor, price.minor, price.currency)
+        self._db.execute("INSERT INTO debit (visit, purpose, net, minor, currency) VALUES (?, ?, ?, ?, ?)", line)
+        return price
 
     def drift(self, key: StudyKey, *, reward: Money, title: str) -> tuple[str, ...]:
         return ()
@@ -196,8 +198,12 @@ class Books:
                 "SELECT study.key, study.currency, COALESCE(SUM(debit.minor), 0) FROM study "
                 "LEFT JOIN visit ON visit.study = study.key LEFT JOIN debit ON debit.visit = visit.id GROUP BY study.key"
             ).fetchall()
-            ours = [row for row in found if self._task in (None, row[0].rpartition("-")[0])]  # keys are <task>-<number>
+            ours = [row for row in found if self._ours(row[0])]
             return Money(sum(minor for _, _, minor in ours), ours[0][1]) if ours else None
+
+    def _ours(self, key: str) -> bool:
+        """Whether a study is of the task whose books are looked at. Keys are <task>-<number>."""
+        return self._task in (None, key.rpartition("-")[0])
 
     # -------------------------------------------------------------------------------------------- for the judge
 

@@ -15,20 +15,48 @@ from crowdstack.errors import Refused
 from crowdstack.model import Money, StudyKey, TaskName, VisitId, WorkerId, gross_of
 from crowdstack.providers.books import Books
 
-_CONFIRMED = "CREATE TABLE IF NOT EXISTS confirmed (visit TEXT PRIMARY KEY REFERENCES visit (id), state TEXT NOT NULL)"
+_CONFIRMED = """
+CREATE TABLE IF NOT EXISTS confirmed (
+    visit TEXT NOT NULL REFERENCES visit (id), purpose TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (visit, purpose))"""
+_LINES = """
+    SELECT line.study, line.visit, worker, submission, line.purpose, net, currency, COALESCE(confirmed.state, line.state)
+    FROM (SELECT study, visit.id AS visit, 'reward' AS purpose, minor AS net, currency,
+                 CASE visit.state WHEN 'charged' THEN 'to_pay' ELSE 'reject' END AS state
+          FROM visit JOIN study ON study.key = visit.study
+          UNION ALL
+          SELECT study, visit, purpose, net, currency, 'to_pay' FROM debit JOIN visit ON visit.id = visit
+          WHERE purpose <> 'reward') AS line
+    JOIN visit ON visit.id = line.visit
+    LEFT JOIN confirmed ON confirmed.visit = line.visit AND confirmed.purpose = line.purpose
+    ORDER BY line.study, line.visit, line.purpose <> 'reward', line.purpose"""
+_DECLINED = """
+    SELECT visit.study, debit.minor FROM confirmed JOIN debit USING (visit, purpose) JOIN visit ON visit.id = debit.visit
+    WHERE confirmed.state = 'declined'"""
 PAID, DECLINED = "paid", "declined"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentLine:
-    """One visit of the list. `state`: to_pay, reject (do not pay), paid or declined (what the panel said)."""
+    """One payment of the list. `purpose`: reward, or `bonus:<its name>`; `amount`: what the worker gets; `state`: to_pay, reject
+    (do not pay), paid or declined (what the panel said)."""
 
     study: StudyKey
     visit: VisitId
     worker: WorkerId
     submission: str | None  # the panel's id of the visit, as it was in the link
-    reward: Money
+    purpose: str
+    amount: Money
     state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What the panel did with one line of the list. `visit`: its own id of it. `study`: where it has the same id in several."""
+
+    visit: str
+    state: str
+    purpose: str = "reward"
+    study: str | None = None
 
 
 class GenericProvider(Books):
@@ -45,49 +73,66 @@ class GenericProvider(Books):
     def gross(self, reward: Money) -> Money:
         return gross_of(reward, fee_bp=self._fee_bp, vat_bp=self._vat_bp)
 
-    def payments(self) -> list[PaymentLine]:
-        """Everybody whose visit was approved or rejected, in order of study and visit."""
+    def spent(self) -> Money | None:
+        """Without what the panel declined to pay."""
+        spent = super().spent()
         with self._told():
-            found = self._db.execute(
-                "SELECT visit.study, visit.id, worker, submission, minor, currency, visit.state, confirmed.state "
-                "FROM visit JOIN study ON study.key = visit.study LEFT JOIN confirmed ON confirmed.visit = visit.id "
-                "ORDER BY visit.study, visit.id"
-            ).fetchall()
+            declined = [minor for study, minor in self._db.execute(_DECLINED) if self._ours(study)]
+        return spent and spent - Money(sum(declined), spent.currency)
+
+    def payments(self) -> list[PaymentLine]:
+        """Everybody whose visit was approved or rejected, and every bonus, in order of study and visit."""
+        with self._told():
+            found = self._db.execute(_LINES).fetchall()
         return [
             PaymentLine(
                 study=StudyKey(study),
                 visit=VisitId(visit),
                 worker=WorkerId(worker),
                 submission=submission,
-                reward=Money(minor, currency),
-                state=said or ("to_pay" if state == "charged" else "reject"),
+                purpose=purpose,
+                amount=Money(net, currency),
+                state=state,
             )
-            for study, visit, worker, submission, minor, currency, state, said in found
+            for study, visit, worker, submission, purpose, net, currency, state in found
+            if self._ours(study)
         ]
 
-    def confirm(self, said: Iterable[tuple[str, str]]) -> int:
-        """What the panel did: (the panel's id of the visit, `paid` or `declined`); how many were news.
+    def confirm(self, said: Iterable[Said]) -> int:
+        """Take over what the panel did; how many were news.
 
-        Refused, and nothing is taken over, for an id that is on no list, a state that is neither, and a payment of a visit
-        that we asked not to pay.
+        Refused, and nothing is taken over, for a line that is not on the list, a state that is neither `paid` nor `declined`,
+        and a payment of a visit that we asked not to pay.
         """
-        known = {line.submission or line.visit: line for line in self.payments()}
+        known: dict[tuple[str, str], list[PaymentLine]] = {}
+        for line in self.payments():
+            known.setdefault((line.submission or line.visit, line.purpose), []).append(line)
         news = 0
         with self._writing():
-            for submission, state in said:
-                line = known.get(submission)
-                if line is None:
-                    raise Refused(
-                        f"visit {submission!r} is not on the payment list", hint="compare `crowdstack pay list`"
-                    )
-                if state not in (PAID, DECLINED):
-                    raise Refused(f"visit {submission!r}: {state!r} is neither {PAID!r} nor {DECLINED!r}")
-                if state == PAID and line.state == "reject":
-                    raise Refused(f"visit {submission!r} was paid by the panel, and we rejected it")
-                if state != line.state:
+            for one in said:
+                line = _meant(one, known.get((one.visit, one.purpose), []))
+                if one.state not in (PAID, DECLINED):
+                    raise Refused(f"visit {one.visit!r}: {one.state!r} is neither {PAID!r} nor {DECLINED!r}")
+                if one.state == PAID and line.state == "reject":
+                    raise Refused(f"visit {one.visit!r} was paid by the panel, and we rejected it")
+                if one.state != line.state:
                     self._db.execute(
-                        "INSERT INTO confirmed VALUES (?, ?) ON CONFLICT (visit) DO UPDATE SET state = excluded.state",
-                        (line.visit, state),
+                        "INSERT INTO confirmed VALUES (?, ?, ?) "
+                        "ON CONFLICT (visit, purpose) DO UPDATE SET state = excluded.state",
+                        (line.visit, line.purpose, one.state),
                     )
                     news += 1
         return news
+
+
+def _meant(said: Said, lines: list[PaymentLine]) -> PaymentLine:
+    """The one line of the list that it is about."""
+    found = [line for line in lines if said.study in (None, line.study)]
+    if len(found) != 1:
+        what = "" if said.purpose == "reward" else f" for {said.purpose!r}"
+        where = f" in several studies{what}: name which, in a column study" if found else f"{what}"
+        raise Refused(
+            f"visit {said.visit!r} is {'' if found else 'not '}on the payment list{where}",
+            hint="compare `crowdstack pay list`",
+        )
+    return found[0]

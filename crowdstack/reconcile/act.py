@@ -17,6 +17,7 @@ from crowdstack.plan.actions import (
     ApproveVisit,
     AskReturn,
     CloseStudy,
+    FixTopUp,
     OpenStudy,
     PauseStudy,
     PayBonus,
@@ -51,6 +52,8 @@ def send(action: ToProvider, provider: Provider) -> None:
             provider.approve(study, visit, worker, submission)
         case RejectVisit(study=study, visit=visit, worker=worker, submission=submission, reason=reason):
             provider.reject(study, visit, worker, reason, submission)
+        case FixTopUp():
+            pass  # a promise of ours: by being written down it holds
         case PayBonus(study=study, visit=visit, worker=worker, submission=submission, payment=payment, net=net):
             provider.pay_bonus(study, visit, worker, submission, payment=payment, net=net)
         case SendMessage(study=study, worker=worker, message=message, text=text):

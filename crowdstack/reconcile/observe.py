@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from crowdstack.model import Run
+from crowdstack.model import Run, Study, StudyState
+from crowdstack.plan.actions import FixTopUp
 from crowdstack.plan.decide import Observed, visits_counted
 from crowdstack.plan.desired import Count, Desired
+from crowdstack.plan.measured import median_of, top_up
 from crowdstack.ports import Provider, Store
 
 _SETTLED_AT_ONCE = 500
@@ -37,6 +39,7 @@ def observe(
     who handed in without answers."""
     study = provider.fetch_study(desired.study)
     visits = visits_counted(desired, store.visit_counts(run.id), store.listed_counts(run.id))
+    promised, fixed = _top_up(run, desired, study, store=store, provider=provider)
     judged = desired.count is Count.APPROVED  # the others wait for a verdict, however many there are
     return Observed(
         wanted=run.wanted,
@@ -53,8 +56,26 @@ def observe(
         unanswered=tuple(store.without_answers(run.id, _SETTLED_AT_ONCE))
         if desired.managed and visits.left and all_heard
         else (),
+        reserve=desired.top_up and (store.top_up(desired.study) or provider.gross(desired.top_up)),
+        top_up=promised,
+        top_up_fixed=fixed,
+        untopped=tuple(store.untopped(run.id, _SETTLED_AT_ONCE)) if fixed and promised and promised.net.minor else (),
         hurry=store.drain_now(run.id),
         connected=connected,
         drained=store.drained(run.id),
         refused=refused,
     )
+
+
+def _top_up(
+    run: Run, desired: Desired, study: Study | None, *, store: Store, provider: Provider
+) -> tuple[FixTopUp | None, bool]:
+    """What each paid visit of a closed study gets on top, and whether that was fixed; else it goes by the visits so far."""
+    if desired.top_up is None or study is None or study.state is not StudyState.CLOSED:
+        return None, False
+    if (fixed := FixTopUp.written(store.intent(run.id, FixTopUp.name(desired.study)))) is not None:
+        return fixed, True
+    median_s = median_of(store.visit_times(run.id))
+    net = top_up(desired, median_s)
+    amount = provider.gross(net) if net.minor else net
+    return FixTopUp(study=desired.study, net=net, amount=amount, median_s=median_s), False

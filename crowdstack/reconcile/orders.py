@@ -10,9 +10,9 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from crowdstack.errors import LockHeld, NotFound, StateMismatch
-from crowdstack.model import IntentState, Money, RunId, TaskName
-from crowdstack.plan.actions import Order, PayBonus, SendMessage, draft
+from crowdstack.errors import LockHeld, NotFound, StateMismatch, UsageError
+from crowdstack.model import IntentState, Money, RunId, TaskName, VisitId
+from crowdstack.plan.actions import Order, PayBonus, SendMessage, TopUp, draft
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Provider, Store
 from crowdstack.reconcile.act import send_recorded
@@ -25,6 +25,8 @@ def bonus(
 
     `payment`: its name. NotFound: nobody of that name came.
     """
+    if payment is not None and payment.startswith(TopUp.name(VisitId(""))):
+        raise UsageError(f"{payment!r} is the name of a top-up", hint="choose another --id")
     whose = _last_visit(task, named, store)
     return PayBonus(**whose, payment=payment or _new_name(), net=net, amount=provider.gross(net), reason=reason)
 

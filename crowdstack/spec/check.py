@@ -232,6 +232,12 @@ def _faults_of_money(spec: Spec) -> Iterator[Located]:
                 f"{amount} is in another currency than the reward, {reward}{at('task', 'reward')}",
                 "use one currency",
             )
+    if spec.pay.top_up and (spec.task.estimated_time is None or spec.task.units_per_visit == "unlimited"):
+        yield say(
+            ("pay", "top_up"),
+            "it is not known how long a visit should take",
+            "give task.estimated_time (of one unit) and a number as task.units_per_visit",
+        )
     if spec.budget and spec.budget.max.currency == reward.currency and spec.budget.max < reward:
         yield say(
             ("budget", "max"),
@@ -245,6 +251,8 @@ def _amounts(spec: Spec) -> Iterator[tuple[Path, Money]]:
     provider = spec.provider
     if spec.budget:
         yield ("budget", "max"), spec.budget.max
+    if spec.pay.top_up:
+        yield ("pay", "top_up", "at_most"), spec.pay.top_up.at_most
     if isinstance(provider, MockProvider) and provider.wallet:
         yield ("provider", "wallet"), provider.wallet
     if isinstance(provider, GenericProvider) and provider.minimum_per_hour:

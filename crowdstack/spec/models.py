@@ -145,6 +145,26 @@ class Budget(Model):
     )
 
 
+class TopUp(Model):
+    """Money on top for visits that took longer than was said, in median."""
+
+    at_most: Amount = say(
+        "The most that a visit gets on top. Every place reserves it, with fee and tax, until the study is over.",
+        change="next run",
+        example="0.20 USD",
+    )
+
+
+class Pay(Model):
+    top_up: TopUp | None = say(
+        "When the study is over and its median visit took longer than estimated, pay each paid visit so much on top that "
+        "the pay per hour is what was promised. Needs task.estimated_time.",
+        default=None,
+        change="next run",
+        example={"at_most": "0.20 USD"},
+    )
+
+
 # ------------------------------------------------------------------------------------------------ stack
 
 
@@ -189,6 +209,7 @@ class Spec(Model):
     target: Target = say("When the task is done.", default={})
     workers: Workers = say("Who may take part and how much.", default={})
     budget: Budget | None = say("What it may cost.", default=None)
+    pay: Pay = say("What is paid beside the reward.", default={})
     provider: Provider = say("The crowd.", change="next run", example={"type": "mock"})
     architect: Annotated[LocalArchitect | MockArchitect, Field(discriminator="type")] = say(
         "Where the task server runs.", default={"type": "local"}, change="next run"

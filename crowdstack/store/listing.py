@@ -47,8 +47,8 @@ _UNLISTED = f"""
 _REFUTE = "UPDATE visit SET claim = 'refuted', claim_told = 0 WHERE id = ?"
 
 _BOOK = f"""
-    INSERT INTO payment (run, visit, purpose, study, minor, currency, at)
-    SELECT run, id, 'reward', study, :minor, :currency, :at FROM visit WHERE id IN ({_THESE}) AND listed IN {_CHARGED}
+    INSERT INTO payment (run, visit, purpose, study, minor, currency, at, declined)
+    SELECT run, id, 'reward', study, :minor, :currency, :at, 0 FROM visit WHERE id IN ({_THESE}) AND listed IN {_CHARGED}
     ON CONFLICT (visit, purpose) DO NOTHING"""
 # Rejected there: by us, or by hand. Taken back by hand it waits for us again, unless we are the ones who rejected it.
 _SETTLED = f"""
@@ -126,6 +126,15 @@ class Listings(Subject):
                 (run,),
             )
             return {ListedState(listed): number for listed, number in found}
+
+    def awaiting_review(self, run: RunId) -> tuple[int, datetime | None]:
+        with self._database.reading() as db:
+            waiting, first = db.execute_sql(
+                "SELECT COUNT(*), MIN(handed_in_at) FROM visit INDEXED BY visit_run_listed "
+                "WHERE run = ? AND listed = 'awaiting' AND state NOT IN ('paid', 'rejected')",
+                (run,),
+            ).fetchone()
+            return waiting, None if first is None else utc_time(first)
 
     def without_answers(self, run: RunId, limit: int) -> list[ListedVisit]:
         with self._database.reading() as db:

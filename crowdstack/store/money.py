@@ -1,13 +1,13 @@
 """What is written down before it is sent, what it may cost, and what was paid.
 
 E, the exposure of a task: paid so far, bonuses that were promised, and for each study what may still be charged if
-nothing more is done (threats section 4).
+nothing more is done (threats section 4), with what its visits may be topped up by.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from crowdstack.model import (
     IntentState,
     ListedState,
     Money,
+    PaidVisit,
     RunId,
     StudyKey,
     SubmissionStatus,
@@ -31,7 +32,7 @@ from crowdstack.ports import Intent, IntentDraft
 from crowdstack.store import tables
 from crowdstack.store.base import Subject, rows_of, to_json
 from crowdstack.store.listing import bring_back, units_of
-from crowdstack.store.tables import in_sql, utc_text, utc_time
+from crowdstack.store.tables import ON_TOP, in_sql, utc_text, utc_time
 from crowdstack.store.tallies import tallied
 
 _PAGE = 500
@@ -45,7 +46,38 @@ _HANDED_IN = (
 _CHARGEABLE = in_sql(
     [ListedState.RESERVED, ListedState.ACTIVE, ListedState.AWAITING, ListedState.TIMED_OUT, ListedState.UNKNOWN]
 )
+_BONUSES = ("bonus", "top_up")
 _RECORDED, _DONE, _REFUSED = IntentState.RECORDED.value, IntentState.DONE.value, IntentState.REFUSED.value
+
+_DECLINED = "(SELECT visit FROM payment INDEXED BY payment_declined WHERE purpose = 'reward' AND declined = 1)"
+_UNTOPPED = f"""
+    SELECT visit.id, visit.worker, visit.submission, intent.state IS '{_RECORDED}'
+    FROM visit LEFT JOIN intent ON intent.run = visit.run AND intent.key = 'top_up:' || visit.id
+    WHERE visit.run = ? AND visit.state = 'paid' AND intent.state IS NOT '{_DONE}' AND visit.id NOT IN {_DECLINED}
+    ORDER BY handed_in_at, ended_at, visit.id LIMIT ?"""
+# Where a provider tells of visits it has seen them begin and end; elsewhere our server has.
+_TIMES = f"""
+    SELECT (julianday(handed_in_at) - julianday(started_at)) * 86400 FROM visit INDEXED BY visit_run_listed
+    WHERE run = ?1 AND listed IN {in_sql([ListedState.AWAITING, ListedState.APPROVED, ListedState.PARTIAL])}
+        AND handed_in_at > started_at
+    UNION ALL
+    SELECT (julianday(MAX(submitted_at)) - julianday(arrived_at)) * 86400
+    FROM visit JOIN submission ON submission.visit = visit.id
+    WHERE visit.run = ?1 AND state IN ('left', 'paid') AND listed IS NULL AND visit.id NOT IN {_DECLINED}
+        AND NOT EXISTS (SELECT 1 FROM listing WHERE listing.study = visit.study)
+    GROUP BY visit.id HAVING arrived_at IS NOT NULL"""
+# What each visit of a study may be topped up by: as it was fixed, or else as its places were listed with.
+_TOP_UP = f"""
+    SELECT COALESCE(MAX(CASE WHEN kind = 'fix_top_up' THEN top_up END), MAX(top_up)), MAX(currency),
+           COUNT(CASE WHEN kind = 'top_up' THEN 1 END)
+    FROM intent INDEXED BY intent_study_top_up WHERE study = ? AND {ON_TOP} AND state <> '{_REFUSED}'"""
+
+
+# Paid visits that are not topped up, as they were not paid after all.
+_NEVER = f"""
+    SELECT COUNT(*) FROM payment INDEXED BY payment_declined
+    WHERE study = ? AND purpose = 'reward' AND declined = 1 AND NOT EXISTS
+        (SELECT 1 FROM intent WHERE run = payment.run AND key = 'top_up:' || visit AND state <> '{_REFUSED}')"""
 
 
 class MoneyBook(Subject):
@@ -100,6 +132,22 @@ class MoneyBook(Subject):
             ).fetchone()
             return None if found is None else Money(*found)
 
+    def top_up(self, study: StudyKey) -> Money | None:
+        with self._database.reading() as db:
+            minor, currency, _ = db.execute_sql(_TOP_UP, (study,)).fetchone()
+            return None if minor is None else Money(minor, currency)
+
+    def untopped(self, run: RunId, limit: int) -> list[PaidVisit]:
+        with self._database.reading() as db:
+            return [
+                PaidVisit(visit=VisitId(visit), worker=WorkerId(worker), submission=submission, sent=bool(sent))
+                for visit, worker, submission, sent in db.execute_sql(_UNTOPPED, (run, limit)).fetchall()
+            ]
+
+    def visit_times(self, run: RunId) -> list[float]:
+        with self._database.reading() as db:
+            return [seconds for (seconds,) in db.execute_sql(_TIMES, (run,)).fetchall()]
+
     def record_intents(
         self, run: RunId, drafts: Sequence[IntentDraft], *, budget: Money | None, now: datetime
     ) -> list[Intent]:
@@ -130,10 +178,23 @@ class MoneyBook(Subject):
                 if state is IntentState.DONE:
                     _settle(db, found[0], now)
 
+    def keep_declined(self, task: TaskName, payments: Collection[tuple[VisitId, str]]) -> None:
+        with self._database.writing() as db:
+            db.execute_sql(
+                "UPDATE payment SET declined = (visit, purpose) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)) "
+                "WHERE run IN (SELECT id FROM run WHERE task = ?)",
+                (json.dumps([list(payment) for payment in payments]), task),
+            )
+
     def open_intents(self, run: RunId) -> list[Intent]:
         with self._database.reading() as db:
             chosen = rows_of(db, tables.Intent, "WHERE run = ? AND state = ? ORDER BY id", (run, _RECORDED))
             return [_intent_of(row) for row in chosen]
+
+    def intent(self, run: RunId, key: str) -> Intent | None:
+        with self._database.reading() as db:
+            found = rows_of(db, tables.Intent, "WHERE run = ? AND key = ? AND state <> ?", (run, key, _REFUSED))
+            return _intent_of(found[0]) if found else None
 
     def journal(self, run: RunId) -> Iterator[Intent]:
         last = 0
@@ -164,16 +225,17 @@ def _record(db: peewee.Database, run: RunId, draft: IntentDraft, now: datetime) 
     """The intent of this key: the one that is there, or (new or refused before) this draft as `recorded`."""
     found = rows_of(db, tables.Intent, "WHERE run = ? AND key = ?", (run, draft.key))
     if not found or found[0].state == _REFUSED:
-        costs = draft.gross or draft.owed
+        costs = draft.gross or draft.owed or draft.top_up
         db.execute_sql(
-            "INSERT INTO intent (run, key, kind, body, state, at, study, places, minor, currency) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, key) DO UPDATE SET kind = excluded.kind, "
+            "INSERT INTO intent (run, key, kind, body, state, at, study, places, minor, currency, top_up) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, key) DO UPDATE SET kind = excluded.kind, "
             "body = excluded.body, state = excluded.state, at = excluded.at, study = excluded.study, "
             "places = excluded.places, minor = excluded.minor, currency = excluded.currency, "
-            "result = NULL, finished_at = NULL",
+            "top_up = excluded.top_up, result = NULL, finished_at = NULL",
             (
                 run, draft.key, draft.kind, to_json(dict(draft.body)), _RECORDED, utc_text(now), draft.study,
                 draft.places, None if costs is None else costs.minor, None if costs is None else costs.currency,
+                None if draft.top_up is None else draft.top_up.minor,
             ),
         )  # fmt: skip
         found = rows_of(db, tables.Intent, "WHERE run = ? AND key = ?", (run, draft.key))
@@ -181,11 +243,11 @@ def _record(db: peewee.Database, run: RunId, draft: IntentDraft, now: datetime) 
 
 
 def _settle(db: peewee.Database, intent: tables.Intent, now: datetime) -> None:
-    """A done `approve` has paid its visit: say so and book it. A done `reject` ends it unpaid. A done `bonus` is booked."""
-    if intent.kind not in ("approve", "reject", "bonus"):
+    """A done `approve` has paid its visit: say so and book it. A done `reject` ends it unpaid. A done bonus is booked."""
+    if intent.kind not in ("approve", "reject", *_BONUSES):
         return
     body = json.loads(intent.body)
-    if intent.kind == "bonus":
+    if intent.kind in _BONUSES:
         _book(db, intent.run_id, body, f"bonus:{body['payment']}", now)
         return
     found = tables.Visit.select().where(tables.Visit.id == body["visit"]).first(db)
@@ -213,7 +275,8 @@ def _book(db: peewee.Database, run: str, body: Mapping[str, Any], purpose: str, 
 
 def _paid(db: peewee.Database, task: str, currency: str) -> Money:
     (minor,) = db.execute_sql(
-        "SELECT COALESCE(SUM(minor), 0) FROM payment JOIN run ON run.id = payment.run WHERE task = ? AND currency = ?",
+        "SELECT COALESCE(SUM(minor), 0) FROM payment JOIN run ON run.id = payment.run "
+        "WHERE task = ? AND currency = ? AND declined = 0",
         (task, currency),
     ).fetchone()
     return Money(minor, currency)
@@ -222,7 +285,8 @@ def _paid(db: peewee.Database, task: str, currency: str) -> Money:
 def _exposure(db: peewee.Database, task: str, currency: str) -> Money:
     """Paid, bonuses without a result, and per study its unpaid places at the greatest price it was ever listed for. A closed study owes only for
     visits that are still to be settled; where the provider tells of them, for those that it may still charge, once it
-    was asked after the end (somebody may have taken a place just before)."""
+    was asked after the end (somebody may have taken a place just before). Each of these visits, and each paid one without a
+    payment of that name, may be topped up."""
     owed = 0
     for run, study, places, minor in db.execute_sql(
         "SELECT intent.run, study, MAX(places), MAX(minor) FROM intent JOIN run ON run.id = intent.run "
@@ -247,10 +311,12 @@ def _exposure(db: peewee.Database, task: str, currency: str) -> Money:
                 (run, study),
             ).fetchone()
             unpaid = min(unpaid, chargeable)
-        owed += unpaid * minor
+        top_up, _, topped = db.execute_sql(_TOP_UP, (study,)).fetchone()
+        (never,) = db.execute_sql(_NEVER, (study,)).fetchone()
+        owed += unpaid * minor + (unpaid + charged - topped - never) * (top_up or 0)
     (promised,) = db.execute_sql(
         "SELECT COALESCE(SUM(minor), 0) FROM intent JOIN run ON run.id = intent.run "
-        "WHERE task = ? AND currency = ? AND kind = 'bonus' AND state = ?",
+        f"WHERE task = ? AND currency = ? AND kind IN {_BONUSES} AND state = ?",
         (task, currency, _RECORDED),
     ).fetchone()
     return _paid(db, task, currency) + Money(owed + promised, currency)

@@ -40,7 +40,7 @@ _VISITS = """
     ORDER BY COALESCE(visit.arrived_at, visit.started_at, visit.handed_in_at), visit.id"""
 _PAYMENTS = """
     SELECT payment.run, payment.visit, visit.worker, visit.submission, payment.purpose, payment.minor, payment.currency,
-           payment.at
+           payment.at, payment.declined
     FROM payment JOIN run ON run.id = payment.run JOIN visit ON visit.id = payment.visit
     WHERE run.task = ? ORDER BY payment.id"""
 
@@ -74,8 +74,9 @@ class People(Subject):
                     purpose=purpose,
                     amount=Money(minor, currency),
                     at=utc_time(at),
+                    declined=bool(declined),
                 )
-                for run, visit, worker, submission, purpose, minor, currency, at in db.execute_sql(
+                for run, visit, worker, submission, purpose, minor, currency, at, declined in db.execute_sql(
                     _PAYMENTS, (task,)
                 ).fetchall()
             ]

@@ -26,6 +26,7 @@ def in_sql(words: Iterable[Enum]) -> str:
 
 
 _GONE = in_sql(state for state in ListedState if state.gone)
+ON_TOP = "(intent.top_up IS NOT NULL OR intent.kind = 'top_up')"  # intents that say how visits are topped up
 # True of a visit nobody will be paid for, as its provider tells: its submissions are void (a NULL is not IN anything).
 VOIDED = f"(visit.state <> 'paid' AND (visit.claim = 'refuted' OR COALESCE(visit.listed, '') IN {_GONE}))"
 
@@ -210,13 +211,14 @@ class Intent(Table):
     places = peewee.IntegerField(null=True)
     minor = peewee.IntegerField(null=True)  # gross cost: of one place, or of a bonus
     currency = peewee.TextField(null=True)
+    top_up = peewee.IntegerField(null=True)  # gross: what each visit of the study may be topped up by
 
     class Meta:
         indexes = ((("run", "key"), True), (("study", "places"), False), (("run", "state"), False))
 
 
 class Payment(Table):
-    """The ledger: one line per thing paid for, never changed."""
+    """The ledger: one line per thing paid for, never changed but for what the provider says became of it."""
 
     run = peewee.ForeignKeyField(Run, column_name="run", lazy_load=False)
     visit = peewee.ForeignKeyField(Visit, column_name="visit", lazy_load=False, index=False)
@@ -225,6 +227,7 @@ class Payment(Table):
     minor = peewee.IntegerField()
     currency = peewee.TextField()
     at = peewee.TextField()
+    declined = peewee.BooleanField(default=False)  # it was not paid after all
 
     class Meta:
         indexes = ((("visit", "purpose"), True),)
@@ -306,6 +309,8 @@ _PARTIAL = [  # small: they hold only what waits for the server, or nothing wher
     "CREATE INDEX unit_generation_named_again ON unit (generation) "
     "WHERE attempt > 1 AND offered_to IS NOT NULL AND state = 'open'",
     "CREATE INDEX visit_run_claim_untold ON visit (run) WHERE claim_told = 0",
+    "CREATE INDEX payment_declined ON payment (study, visit) WHERE declined = 1",
+    f"CREATE INDEX intent_study_top_up ON intent (study) WHERE {ON_TOP}",
     "CREATE INDEX visit_run_listed ON visit (run, listed, handed_in_at) WHERE listed IS NOT NULL",
 ]
 

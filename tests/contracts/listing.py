@@ -354,6 +354,17 @@ class ListingContract:
         assert store.visit_counts(run.id).active == 2
         assert [each.visit for each in store.ended_visits(run.id, 10, handed_in=True)] == [hold.visit]
 
+    def test_a_visit_takes_as_long_as_its_provider_says_if_it_is_paid_or_may_be(self, store: Store) -> None:
+        run, inbox, units, panel = crowd(store, "a", "b", "c")
+        for unit, worker in zip(units, ("ann", "bob", "eve"), strict=True):
+            worked(inbox, unit, worker)
+        inbox.deliver()
+        panel.says("bob", RETURNED)
+        panel.says("ann", AWAITING)
+        panel.says("zoe", APPROVED)  # never came to the server
+        panel.tells("dan", ACTIVE)
+        assert sorted(store.visit_times(run.id)) == [pytest.approx(60, abs=0.01), pytest.approx(120, abs=0.01)]
+
     def test_visits_handed_in_with_no_answers_are_told_as_they_were_listed(self, store: Store) -> None:
         run, inbox, units, panel = crowd(store)
         worked(inbox, units[0], "ann")

@@ -46,6 +46,7 @@ from crowdstack.ports import Batch, Intent, IntentDraft, Store, SubmissionRow, U
 NOW = datetime(2026, 3, 1, 9, 0, tzinfo=timezone.utc)
 TASK = TaskName("birds")
 CENTS = Money(50, "USD")
+TOP_UP = CENTS * 3
 
 
 def items(*names: str, data: str = "x") -> list[Item]:
@@ -171,10 +172,12 @@ def judge(store: Store, hold: Assigned, verdict: Verdict, version: int | None = 
     return store.judge(row.submission, verdict, reason="seen", by="ann", version=version, now=NOW)
 
 
-def list_places(store: Store, run: Run, places: int, budget: Money | None = None, key: str = "") -> int:
+def list_places(
+    store: Store, run: Run, places: int, budget: Money | None = None, key: str = "", top_up: Money | None = None
+) -> int:
     draft = IntentDraft(
         key=key or f"places:{run.id}:{places}", kind="places", body={"places": places}, study=StudyKey(run.id),
-        places=places, gross=CENTS,
+        places=places, gross=CENTS, top_up=top_up,
     )  # fmt: skip
     (intent,) = store.record_intents(run.id, [draft], budget=budget, now=NOW)
     return intent.id
@@ -201,6 +204,13 @@ def order_bonus(
     body = {"study": run.id, "visit": hold.visit, "payment": payment, "amount": str(amount)}
     draft = IntentDraft(key=f"bonus:{payment}", kind="bonus", body=body, study=StudyKey(run.id), owed=amount)
     return store.record_intents(run.id, [draft], budget=budget, now=NOW)
+
+
+def fix_top_up(store: Store, run: Run, amount: Money) -> None:
+    body = {"study": run.id, "amount": str(amount)}
+    draft = IntentDraft(key=f"fix_top_up:{run.id}", kind="fix_top_up", body=body, study=StudyKey(run.id), top_up=amount)
+    (intent,) = store.record_intents(run.id, [draft], budget=None, now=NOW)
+    store.finish_intents([(intent.id, IntentState.DONE, None)], NOW)
 
 
 def close_study(store: Store, run: Run) -> None:
@@ -901,6 +911,77 @@ class StoreContract:
             order_bonus(store, run, hold, "first", CENTS, budget=CENTS * 2 - Money(1, "USD"))
         assert store.exposure(TASK, "USD") == CENTS
         order_bonus(store, run, hold, "first", CENTS, budget=CENTS * 2)
+
+    def test_a_place_and_a_paid_visit_reserve_what_they_may_be_topped_up_by_until_it_is_fixed(
+        self, store: Store
+    ) -> None:
+        run, hold = somebody_worked(store)
+        list_places(store, run, 2, top_up=TOP_UP)
+        assert (store.exposure(TASK, "USD"), store.top_up(StudyKey(run.id))) == ((CENTS + TOP_UP) * 2, TOP_UP)
+        settle(store, run, hold)
+        assert store.exposure(TASK, "USD") == (CENTS + TOP_UP) * 2
+        fix_top_up(store, run, CENTS)
+        assert (store.exposure(TASK, "USD"), store.top_up(StudyKey(run.id))) == (CENTS * 4, CENTS)
+        close_study(store, run)
+        assert store.exposure(TASK, "USD") == CENTS * 2  # nobody has the second place
+        fix_top_up(store, run, CENTS * 9)  # once
+        assert store.exposure(TASK, "USD") == CENTS * 2
+
+    def test_a_top_up_is_counted_in_one_place_whatever_becomes_of_it(self, store: Store) -> None:
+        run, hold = somebody_worked(store)
+        list_places(store, run, 1, top_up=TOP_UP)
+        settle(store, run, hold)
+        fix_top_up(store, run, CENTS)
+        assert [(visit.visit, visit.sent) for visit in store.untopped(run.id, 9)] == [(hold.visit, False)]
+        body = {"study": run.id, "visit": hold.visit, "payment": f"top_up:{hold.visit}", "amount": str(CENTS)}
+        draft = IntentDraft(key=f"top_up:{hold.visit}", kind="top_up", body=body, study=StudyKey(run.id), owed=CENTS)
+        for result in (IntentState.REFUSED, IntentState.DONE, IntentState.DONE):
+            (intent,) = store.record_intents(run.id, [draft], budget=CENTS * 2, now=NOW)
+            assert store.exposure(TASK, "USD") == CENTS * 2
+            waiting = [True] if intent.state is IntentState.RECORDED else []
+            assert [visit.sent for visit in store.untopped(run.id, 9)] == waiting
+            store.finish_intents([(intent.id, result, None)], NOW)
+            assert store.exposure(TASK, "USD") == CENTS * 2
+        assert (store.paid(TASK, "USD"), store.untopped(run.id, 9)) == (CENTS * 2, [])
+        assert store.payments(TASK)[-1].purpose == f"bonus:top_up:{hold.visit}"
+
+    def test_what_was_declined_is_spent_no_more_and_its_place_stays_used(self, store: Store) -> None:
+        run, hold = somebody_worked(store)
+        list_places(store, run, 2)
+        settle(store, run, hold)
+        (bonus,) = order_bonus(store, run, hold, "first", CENTS)
+        store.finish_intents([(bonus.id, IntentState.DONE, None)], NOW)
+        for declined, spent in (([(hold.visit, "reward")], 1), ([(hold.visit, "reward")], 1), ([], 2)):
+            store.keep_declined(TASK, declined)
+            assert (store.paid(TASK, "USD"), store.exposure(TASK, "USD")) == (CENTS * spent, CENTS * (spent + 1))
+            assert [row.declined for row in store.payments(TASK)] == [bool(declined), False]
+
+    def test_nobody_is_topped_up_whose_visit_was_declined(self, store: Store) -> None:
+        run, inbox, units = started(store, "a", "b", "c")
+        list_places(store, run, 2, top_up=TOP_UP)
+        for unit, worker in zip(units[:2], ("ann", "eve"), strict=True):
+            hold = inbox.work(unit, worker)
+            inbox.deliver()
+            settle(store, run, hold)
+        close_study(store, run)
+        (ann, eve) = store.payments(TASK)
+        assert store.exposure(TASK, "USD") == (CENTS + TOP_UP) * 2
+        store.keep_declined(TASK, [(eve.visit, "reward")])
+        assert store.exposure(TASK, "USD") == CENTS + TOP_UP
+        assert [visit.visit for visit in store.untopped(run.id, 9)] == [ann.visit]
+        assert len(store.visit_times(run.id)) == 1
+
+    def test_a_visit_takes_from_coming_to_the_last_answer(self, store: Store) -> None:
+        run, inbox, (first, second, *_) = started(store, "a", "b", "c")
+        visit = inbox.arrive("ann")
+        for unit in (first, second):
+            inbox.answer(inbox.hold(unit, "ann", visit))
+        inbox.arrive("bob")
+        inbox.deliver()
+        assert store.visit_times(run.id) == []  # she may go on
+        inbox.say(EventKind.LEFT, Left(visit=visit, worker=WorkerId("ann"), reason=LeftReason.VISIT, submissions=2))
+        inbox.deliver()
+        assert store.visit_times(run.id) == [pytest.approx(4, abs=0.01)]
 
     def test_a_refused_listing_owes_nothing_and_may_be_tried_again_within_the_budget(self, store: Store) -> None:
         run = open_run(store)

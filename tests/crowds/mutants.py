@@ -81,6 +81,28 @@ class PaidAgain(_Calm):
         return replace(super().draw_terms(), bonuses=3, faults={"5xx_after": 0.3}, faults_end=3000.0)
 
 
+class ToppedUpTwice(PaidAgain):
+    """I4: a top-up whose payment got no answer is sent again."""
+
+    def draw_terms(self) -> Terms:
+        return replace(super().draw_terms(), bonuses=0, top_up=40)
+
+
+class _Unreserving(Reconciler):
+    def _look(self, now: float) -> Any:
+        run, desired, observed = super()._look(now)
+        return run, desired, replace(observed, reserve=None)
+
+
+class TopUpNotReserved(_Calm):
+    """I2: places are listed at their price, and that they may be topped up is seen when it is due."""
+
+    reconciler_class = _Unreserving
+
+    def draw_terms(self) -> Terms:
+        return replace(super().draw_terms(), top_up=40)
+
+
 class _Forgets(ProlificProvider):
     def open_study(self, key: StudyKey, *, places: int, reward: Money, title: str) -> Any:
         notes = self._notes(key)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from crowdstack.fakes.prolific.states import SubmissionStatus
+from crowdstack.fakes.prolific.states import StudyStatus, SubmissionStatus
 from crowdstack.model import WorkerId, visit_of
 from tests.contracts.store import TASK
-from tests.crowds.world import World, hold
+from tests.crowds.world import REWARD, World, hold
 
 Check = Callable[[World], None]
 _P = SubmissionStatus
@@ -28,6 +28,22 @@ def i1_the_exposure_never_passes_the_budget(world: World) -> None:
 def i2_what_is_spent_was_always_allowed_for(world: World) -> None:
     allowed = world.store.exposure(TASK, "USD") if world.abandoned_at is None else world.left_at
     hold(world.spent() <= allowed, "I2", f"{world.spent()} of {allowed}")
+
+
+def i2_what_a_visit_may_be_topped_up_by_is_reserved(world: World) -> None:
+    """Of every place and every paid visit; what was fixed once it was."""
+    if world.terms.top_up is None or world.abandoned_at is not None:
+        return
+    promised, lines = world.promised, world.fake.wallet_lines()
+    each = world.gross(world.terms.top_up if promised is None else promised.net.minor)
+    paid = [line for line in lines if line.purpose == "reward"]
+    topped = [line for line in lines if line.purpose == "bonus" and line.amount <= world.terms.top_up]
+    closed = world.store.intent(world.run.id, f"close:{world.study}") is not None
+    listed = [study.places for study in world.published() if study.status is StudyStatus.ACTIVE and not closed]
+    free = sum(listed) - len(paid) if listed else 0
+    owed = world.gross(REWARD) * max(0, free) + each * (max(0, free) + len(paid) - len(topped))
+    exposure = world.store.exposure(TASK, "USD")
+    hold(world.spent() + owed <= exposure, "I2", f"{world.spent()} and {owed} of {exposure}")
 
 
 def i3_at_rest_ledger_and_wallet_agree(world: World) -> None:
@@ -82,7 +98,7 @@ def i8_nobody_is_paid_for_made_up_ids(world: World) -> None:
     with world.store._database.reading() as db:
         done = db.execute_sql(
             "SELECT body ->> 'submission', body ->> 'worker', body ->> 'visit' FROM intent "
-            "WHERE kind IN ('approve', 'bonus') AND state = 'done'"
+            "WHERE kind IN ('approve', 'bonus', 'top_up') AND state = 'done'"
         ).fetchall()
     for submission, worker, visit in done:
         found = world.fake.world.submissions.get(submission)
@@ -96,8 +112,10 @@ def i9_places_stay_within_target_and_surplus(world: World) -> None:
 
 
 def i10_nobody_pays_more_than_the_preview_said(world: World) -> None:
-    rewards = sum(line.total for line in world.fake.wallet_lines() if line.purpose != "bonus")
-    hold(rewards <= world.cap.minor, "I10", f"{rewards} of {world.cap}")
+    """But what the operator ordered on top."""
+    lines = world.fake.wallet_lines()
+    promised = sum(line.total for line in lines if line.purpose != "bonus" or line.amount <= (world.terms.top_up or 0))
+    hold(promised <= world.cap.minor, "I10", f"{promised} of {world.cap}")
 
 
 def i12_nobody_is_forgotten(world: World) -> None:
@@ -128,6 +146,18 @@ def i12_nobody_is_forgotten(world: World) -> None:
                 hold(set(given) <= {"void", "rejected", "excluded"}, "I12", f"{found} has {given}")
 
 
+def i12_whoever_was_paid_is_topped_up(world: World) -> None:
+    """By the same. An order that was lost on its way is never sent again."""
+    promised = world.promised
+    if not ended(world) or any(study.deleted for study in world.published()):
+        return
+    sums = {line.amount for line in world.fake.wallet_lines() if line.purpose == "bonus" and line.amount <= 100}
+    hold(sums <= ({promised.net.minor} if promised is not None else set()), "I12", sums)
+    if promised is not None and promised.net.minor:
+        owed = [visit for visit in world.store.untopped(world.run.id, 1000) if not visit.sent]
+        hold(not owed, "I12", owed)
+
+
 def i13_a_run_that_ends_by_itself_has_what_it_was_for(world: World) -> None:
     if not ended(world):
         return
@@ -140,6 +170,7 @@ def i13_a_run_that_ends_by_itself_has_what_it_was_for(world: World) -> None:
 PROMISES: tuple[Check, ...] = (
     i1_the_exposure_never_passes_the_budget,
     i2_what_is_spent_was_always_allowed_for,
+    i2_what_a_visit_may_be_topped_up_by_is_reserved,
     i3_at_rest_ledger_and_wallet_agree,
     i4_nobody_is_paid_twice_for_one_thing,
     i5_one_study_is_published,
@@ -149,5 +180,6 @@ PROMISES: tuple[Check, ...] = (
     i9_places_stay_within_target_and_surplus,
     i10_nobody_pays_more_than_the_preview_said,
     i12_nobody_is_forgotten,
+    i12_whoever_was_paid_is_topped_up,
     i13_a_run_that_ends_by_itself_has_what_it_was_for,
 )

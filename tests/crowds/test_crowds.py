@@ -57,7 +57,7 @@ UNREACHED = {
     "_list_places: if study is None and places > 0": "`up` refuses a budget that pays for no visit",
     "_spent_on: early = not desired.personal": "no unit is named for somebody",
     "_waiting: if units.stuck": "no unit is named for somebody",
-    "_affordable: if desired.budget is None or not observed.gross.minor": "work is paid",
+    "_affordable: if desired.budget is None or not observed.worst.minor": "work is paid",
     "<genexpr>: if any(action.key not in observed.refused": "that nothing is left to settle but what was refused is tests/plan's",
     "_settle: elif free > 0": "no more people come than places, and the store gives those that are judged",
 }
@@ -150,8 +150,10 @@ def test_a_seed_replays_exactly(seed: int) -> None:
     [
         (mutants.Unbudgeted, promises.i1_the_exposure_never_passes_the_budget, "I1"),
         (mutants.WithoutFees, promises.i2_what_is_spent_was_always_allowed_for, "I2"),
+        (mutants.TopUpNotReserved, promises.i2_what_a_visit_may_be_topped_up_by_is_reserved, "I2"),
         (mutants.BookedUnpaid, promises.i3_at_rest_ledger_and_wallet_agree, "I3"),
         (mutants.PaidAgain, promises.i4_nobody_is_paid_twice_for_one_thing, "I4"),
+        (mutants.ToppedUpTwice, promises.i4_nobody_is_paid_twice_for_one_thing, "I4"),
         (mutants.PublishedUnnoted, promises.i5_one_study_is_published, "I5"),
         (mutants.StartedUnasked, promises.i5_one_study_is_published, "I5"),
         (mutants.PaidAgain, promises.i6_an_unclear_payment_is_not_sent_again, "I6"),

@@ -36,7 +36,7 @@ from crowdstack.fakes.prolific.settings import DAY_S, Settings
 from crowdstack.fakes.prolific.states import StudyStatus, SubmissionStatus
 from crowdstack.fakes.prolific.transport import InProcessTransport, encode
 from crowdstack.model import Money, RunState, StudyKey, Verdict, WorkerId, gross_of, visit_of
-from crowdstack.plan.actions import PayBonus, draft
+from crowdstack.plan.actions import FixTopUp, PayBonus, draft
 from crowdstack.plan.cost import cost
 from crowdstack.plan.decide import RestState, target_met
 from crowdstack.plan.desired import Count, Desired, ceil_div
@@ -85,7 +85,7 @@ class Terms:
     surplus: int
     budget: int | None  # visits that it pays for
     wallet: int  # visits that are in it at first
-    top_ups: tuple[float, ...]  # when it is filled
+    fills: tuple[float, ...]  # when it is filled
     faults: Mapping[str, float]
     faults_end: float
     mortal: float  # share of lives that are killed
@@ -107,6 +107,7 @@ class Terms:
     people: int  # most that ever come
     settings: Mapping[str, Any]
     conduct: Conduct
+    top_up: int | None  # at most; a visit is said to take a minute
 
     @classmethod
     def draw(cls, seed: int) -> Terms:
@@ -132,7 +133,7 @@ class Terms:
             surplus=surplus,
             budget=draw.choice([None, None, None, 1000, 1000, visits + surplus, visits, max(1, visits // 2)]),
             wallet=draw.choice([1000, 1000, 1000, visits, max(1, visits // 2), 0]),
-            top_ups=tuple(sorted(draw.uniform(0, 20 * MINUTE) for _ in range(2))),
+            fills=tuple(sorted(draw.uniform(0, 20 * MINUTE) for _ in range(2))),
             faults={name: rate * wild for name, rate in faults.items() if rate},
             faults_end=draw.uniform(4, 15) * MINUTE,
             mortal=draw.choice([0.0, 0.5, 0.9]),
@@ -161,6 +162,7 @@ class Terms:
                 "reserved_s": draw.choice([60, 300]),
             },
             conduct=draw.choice([Conduct(), Conduct(), Conduct(forged=0.3), Conduct(returns=0.3, times_out=0.1)]),
+            top_up=draw.choice([None, 10, 40]),
         )
 
     @property
@@ -314,7 +316,9 @@ class World:
             task=TASK,
             count=terms.count,
             reward=Money(REWARD, "USD"),
-            budget=None if terms.budget is None else self.gross(REWARD) * terms.budget,
+            minutes=1,
+            top_up=None if terms.top_up is None else Money(terms.top_up, "USD"),
+            budget=None if terms.budget is None else self.worst * terms.budget,
             wave=terms.wave,
             surplus_percent=0,
             surplus_least=terms.surplus,
@@ -446,8 +450,8 @@ class World:
         self.at(0, self.live)
         self.at(self.random.uniform(0, terms.gap_s), self.come)
         self.at(terms.faults_end, self.faults_end)
-        for after_s in terms.top_ups:
-            self.at(after_s, self.top_up)
+        for after_s in terms.fills:
+            self.at(after_s, self.fill)
         if terms.count is Count.APPROVED or terms.verdicts[0] < 1:
             self.at(terms.review_s, self.review)
         for _ in range(terms.bonuses):
@@ -476,7 +480,7 @@ class World:
         self.fake.world.faults.set({})
         self.faulty = False
 
-    def top_up(self) -> None:
+    def fill(self) -> None:
         self.fake.top_up(1000 * self.gross(REWARD).minor)
 
     # ------------------------------------------------------------------ the reconciler
@@ -566,7 +570,7 @@ class World:
                 case "request_return":
                     found = ("ask_return", effect.subject) in of
                 case "create_bonus" | "pay_bonus":
-                    found = "bonus" in kinds
+                    found = "bonus" in kinds or "top_up" in kinds
                 case _:  # what follows by itself
                     found = True
             hold(found, "I5", (effect, sorted(map(str, of))))
@@ -633,7 +637,7 @@ class World:
             return
         chosen = self.random.choice(approved)
         self._bonuses += 1
-        net = Money(10 + self._bonuses, "USD")  # each another sum, so that a second one is known from the first
+        net = Money(100 + self._bonuses, "USD")  # each another sum, so that a second one is known from the first
         worker = WorkerId(chosen.participant)
         bonus = PayBonus(
             study=self.study,
@@ -737,6 +741,8 @@ class World:
             self.review(everything=True)
         elif self._came >= self.terms.people or self.desired.keep:
             self.destroy()  # nobody comes any more
+        elif "is not shown yet" in why:
+            self.destroy(now=True)  # an order that was lost on its way: nobody can tell, and it is not sent again
         elif rest in (RestState.BUDGET.value, RestState.NEEDS_PERSON.value):
             hold(not self.terms.easy, "I13", f"nothing is missing and it says {rest}: {why}")
             self.destroy()
@@ -745,7 +751,7 @@ class World:
 
     def more_budget(self) -> None:
         """The operator says yes to all that the surplus may cost."""
-        self.desired = replace(self.desired, budget=self.gross(REWARD) * (self.most_places + 50))
+        self.desired = replace(self.desired, budget=self.worst * (self.most_places + 50))
         self.store.open_run(
             TASK,
             settings=_settings(self.desired),
@@ -754,7 +760,7 @@ class World:
             fresh=False,
             now=self.utc(),
         )
-        self.cap = self.gross(REWARD) * self.most_places
+        self.cap = self.worst * self.most_places
 
     # ------------------------------------------------------------------ the end
 
@@ -770,6 +776,7 @@ class World:
         self.by_itself = not self.asked_to_end
         if self.random.random() < 0.3:  # what is said later is settled, too
             self.review(everything=True)
+        self.fill()  # and what was refused for want of money
         self.fake.advance(HOUR)
         for _ in range(3):
             self.settle()
@@ -791,6 +798,16 @@ class World:
 
     def gross(self, minor: int) -> Money:
         return gross_of(Money(minor, "USD"), fee_bp=FEE_BP, vat_bp=0)
+
+    @property
+    def worst(self) -> Money:
+        """Of one visit."""
+        return self.gross(REWARD) + self.gross(self.terms.top_up or 0)
+
+    @property
+    def promised(self) -> FixTopUp | None:
+        """What every paid visit gets on top, once that was decided."""
+        return FixTopUp.written(self.store.intent(self.run.id, FixTopUp.name(self.study)))
 
     def spent(self) -> Money:
         return Money(self.fake.workspace.spent, "USD")

@@ -1,4 +1,4 @@
-"""Money, whatever people, provider, operator and the kernel do: I1, I4-I7, I9, I10 and the ledger (I2, I3).
+"""Money, whatever people, provider, operator and the kernel do: I1, I4-I7, I9, I10, I12 and the ledger (I2, I3).
 
 One state machine, and for each promise a world in which it is broken: the machine must find it.
 """
@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from crowdstack.errors import Refused
-from crowdstack.model import RunState, Verdict
+from crowdstack.model import Money, RunState, Verdict
 from tests.contracts.store import NOW, TASK
 from tests.money.world import (
     Life,
@@ -35,6 +35,8 @@ from tests.money.world import (
     PlacesAdded,
     Spiral,
     TenTimesThePrice,
+    ToppedUpTwice,
+    TopUpNotReserved,
     Unbudgeted,
     Unrecorded,
     World,
@@ -69,6 +71,22 @@ def i2_what_was_debited_was_always_allowed_for(world: World) -> None:
     hold(spent is None or spent <= world.store.exposure(TASK, "USD"), "I2", spent)
 
 
+def i2_what_a_visit_may_be_topped_up_by_is_reserved(world: World) -> None:
+    """Of every place and every paid visit; what was fixed once it was."""
+    effects, lines = world.provider.effects(), world.provider.lines()
+    places = max((total for verb, _, total in effects if verb in ("open", "places") and total), default=0)
+    paid = sum(purpose == "reward" for _, purpose in lines)
+    free = 0 if any(verb == "closed" for verb, _, _ in effects) else max(0, places - paid)
+    each = world.promised if world.promised is not None else world.top_up or CENTS_5 * 0
+    owed = CENTS_5 * free + each * (free + paid - len(topped_up(world)))
+    hold((world.provider.spent() or CENTS_5 * 0) + owed <= world.store.exposure(TASK, "USD"), "I2", owed)
+
+
+def topped_up(world: World) -> list[str]:
+    """The visits, each as often as it was."""
+    return [visit for visit, purpose in world.provider.lines() if purpose.startswith("bonus:top_up:")]
+
+
 def i3_at_rest_ledger_and_wallet_agree(world: World) -> None:
     if world.quiet and not world.store.open_intents(world.run.id):
         spent = world.provider.spent() or CENTS_5 * 0
@@ -77,10 +95,24 @@ def i3_at_rest_ledger_and_wallet_agree(world: World) -> None:
 
 def i4_i6_nothing_is_done_twice(world: World) -> None:
     done = Counter(
-        (verb, subject) for verb, subject, total in world.provider.effects() if verb in ("approve", "reject")
+        (verb, subject) for verb, subject, total in world.provider.effects() if verb in ("approve", "reject", "bonus")
     )
     done.update((verb, subject) for verb, subject, total in world.provider.effects() if verb == "open" and total)
     hold(all(times == 1 for times in done.values()), "I6", done)
+
+
+def i4_a_visit_is_topped_up_once(world: World) -> None:
+    hold(len(set(topped_up(world))) == len(topped_up(world)), "I4", topped_up(world))
+
+
+def i12_at_the_end_whoever_was_paid_is_topped_up(world: World) -> None:
+    """And by the same; where the wallet was dry it stays owed."""
+    if world.over and world.wallet is None:
+        lines = world.provider.lines()
+        sums = {amount for (_, purpose), amount in lines.items() if purpose.startswith("bonus:top_up:")}
+        promised = world.promised or CENTS_5 * 0
+        hold(sums == ({promised} if promised.minor and world.provider.debits() else set()), "I12", sums)
+        hold(not promised.minor or set(topped_up(world)) == set(world.provider.debits()), "I12", lines)
 
 
 def i5_every_effect_was_written_down_before(world: World) -> None:
@@ -93,6 +125,8 @@ def i5_every_effect_was_written_down_before(world: World) -> None:
                 found = any(key.startswith(f"pause:{subject}:") for key in keys)
             case "closed", _:
                 found = f"close:{subject}" in keys
+            case "bonus", _:
+                found = subject in keys
             case "places", _:
                 found = f"places:{subject}:{total}" in keys
             case _:
@@ -119,12 +153,15 @@ def i10_nobody_pays_more_than_the_preview_said(world: World) -> None:
 PROMISES: tuple[Check, ...] = (
     i1_the_exposure_never_passes_the_budget,
     i2_what_was_debited_was_always_allowed_for,
+    i2_what_a_visit_may_be_topped_up_by_is_reserved,
     i3_at_rest_ledger_and_wallet_agree,
+    i4_a_visit_is_topped_up_once,
     i4_i6_nothing_is_done_twice,
     i5_every_effect_was_written_down_before,
     i7_places_are_totals_that_never_fall,
     i9_places_stay_within_target_and_surplus,
     i10_nobody_pays_more_than_the_preview_said,
+    i12_at_the_end_whoever_was_paid_is_topped_up,
 )
 
 
@@ -140,9 +177,18 @@ class Story(RuleBasedStateMachine):
         wallet=st.sampled_from([None, None, 1]),
         per_visit=st.integers(1, 3),
         wave=st.sampled_from([None, 1, 2]),
+        top_up=st.sampled_from([None, 1, 4]),
         listed=st.sampled_from([True, True, False]),
     )
-    def begin(self, budget: int | None, wallet: int | None, per_visit: int, wave: int | None, listed: bool) -> None:
+    def begin(
+        self,
+        budget: int | None,
+        wallet: int | None,
+        per_visit: int,
+        wave: int | None,
+        top_up: int | None,
+        listed: bool,
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="crowdstack-money-", dir=MEMORY))
         self.world = self.world_class(
             folder=self.folder,
@@ -150,6 +196,7 @@ class Story(RuleBasedStateMachine):
             wallet=None if wallet is None else CENTS_5 * wallet,
             per_visit=per_visit,
             wave=wave,
+            top_up=None if top_up is None else Money(top_up, "USD"),
         )
         for _ in range(3 if listed else 0):  # or the beginning, too, is left to chance
             self.world.tick(Life())
@@ -189,6 +236,15 @@ class Story(RuleBasedStateMachine):
     @rule(units=st.integers(1, 3), ticks=st.integers(0, 2))
     def somebody_comes_works_and_goes(self, units: int, ticks: int) -> None:
         self.world.visit(units)
+        for _ in range(ticks):
+            self.world.tick(Life())
+
+    @precondition(lambda self: self.going_on)
+    @rule(ticks=st.integers(0, 6))
+    def the_rest_is_done(self, ticks: int) -> None:
+        for _ in range(self.world.count):
+            self.world.visit(self.world.per_visit)
+            self.world.tick(Life())
         for _ in range(ticks):
             self.world.tick(Life())
 
@@ -265,6 +321,8 @@ def test_whatever_happens_money_keeps_its_promises() -> None:
     [
         (Unbudgeted, i1_the_exposure_never_passes_the_budget, "I1"),
         (Unrecorded, i5_every_effect_was_written_down_before, "I5"),
+        (TopUpNotReserved, i2_what_a_visit_may_be_topped_up_by_is_reserved, "I2"),
+        (ToppedUpTwice, i4_a_visit_is_topped_up_once, "I4"),
         (PaidTwice, i4_i6_nothing_is_done_twice, "I6"),
         (PlacesAdded, i7_places_are_totals_that_never_fall, "I7"),
         (Spiral, i9_places_stay_within_target_and_surplus, "I9"),

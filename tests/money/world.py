@@ -24,7 +24,17 @@ from crowdstack.model import (
     VisitId,
     WorkerId,
 )
-from crowdstack.plan.actions import Drain, OfferUnits, TearDown, ToProvider, draft
+from crowdstack.plan.actions import (
+    Drain,
+    FixTopUp,
+    OfferUnits,
+    OpenStudy,
+    RaisePlaces,
+    TearDown,
+    ToProvider,
+    TopUp,
+    draft,
+)
 from crowdstack.plan.cost import cost
 from crowdstack.plan.decide import Observed, decide
 from crowdstack.providers.mock import MockProvider
@@ -91,6 +101,7 @@ class World:
     per_visit: int = 3
     surplus: int = 1
     wave: int | None = None
+    top_up: Money | None = None  # at most; a unit is said to take a second, of which each event takes one
     people: list[Person] = field(default_factory=list)
     over: bool = False
 
@@ -106,6 +117,8 @@ class World:
             study=self.run.id,
             budget=self.budget,
             wave=self.wave,
+            estimated_s=1,
+            top_up=self.top_up,
         )
         first = self.look(self.store, self.provider)
         self.cap = cost(self.desired, first).cap
@@ -118,6 +131,12 @@ class World:
 
     def open_provider(self) -> MockProvider:
         return MockProvider(self.folder / "mock.db", wallet=lambda: self.wallet)
+
+    @property
+    def promised(self) -> Money | None:
+        """What every paid visit is topped up by, once that was decided."""
+        found = FixTopUp.written(self.store.intent(self.run.id, FixTopUp.name(self.desired.study)))
+        return None if found is None else found.amount
 
     def close(self) -> None:
         self.store.close()
@@ -291,6 +310,34 @@ class Spiral(World):
 
     def decided(self, observed: Observed) -> Any:
         return decide(replace(self.desired, surplus_least=1000), observed).actions
+
+
+class TopUpNotReserved(World):
+    """I2: places are listed at their price, and that they may be topped up is seen when it is due."""
+
+    def __post_init__(self) -> None:
+        self.top_up = Money(4, "USD")
+        super().__post_init__()
+
+    def decided(self, observed: Observed) -> Any:
+        return [
+            replace(action, top_up=None) if isinstance(action, OpenStudy | RaisePlaces) else action
+            for action in super().decided(observed)
+        ]
+
+
+class ToppedUpTwice(World):
+    """I4: a top-up goes by another name whenever it is decided."""
+
+    def __post_init__(self) -> None:
+        self.count, self.budget, self.wallet, self.top_up = 1, None, None, Money(4, "USD")
+        super().__post_init__()
+
+    def decided(self, observed: Observed) -> Any:
+        return [
+            replace(action, payment=f"{action.payment}:{len(self.provider.effects())}") if isinstance(action, TopUp) else action
+            for action in super().decided(observed)
+        ]  # fmt: skip
 
 
 class _Dear(MockProvider):
