@@ -105,14 +105,16 @@ class Listings(Subject):
             listed = {visit.visit for visit in listing.visits}
             before = utc_text(listing.at - REFUTED_AFTER)
             unlisted = [visit for (visit,) in db.execute_sql(_UNLISTED, (run, study, before)) if visit not in listed]
-            changed = [*news, *unlisted]
-            with tallied(db, units=units_of(db, changed), visits=changed):
-                many(db, _VERIFY, [(visit,) for visit in news])
-                many(db, _LISTED, [(visit, *astuple(of), run, worker, study) for visit, (of, worker) in news.items()])
-                many(db, _REFUTE, [(visit,) for visit in unlisted])
-                _settle(db, changed, gross, now)
-                _void(db, changed)
-                bring_back(db, changed)
+            if changed := [*news, *unlisted]:
+                with tallied(db, units=units_of(db, changed), visits=changed):
+                    many(db, _VERIFY, [(visit,) for visit in news])
+                    many(
+                        db, _LISTED, [(visit, *astuple(of), run, worker, study) for visit, (of, worker) in news.items()]
+                    )
+                    many(db, _REFUTE, [(visit,) for visit in unlisted])
+                    _settle(db, changed, gross, now)
+                    _void(db, changed)
+                    bring_back(db, changed)
             db.execute_sql(
                 "INSERT INTO listing (study, at) VALUES (?, ?) ON CONFLICT (study) DO UPDATE SET at = excluded.at",
                 (study, utc_text(listing.at)),

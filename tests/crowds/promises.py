@@ -91,8 +91,10 @@ def i8_nobody_is_paid_for_made_up_ids(world: World) -> None:
 
 
 def i9_places_stay_within_target_and_surplus(world: World) -> None:
-    hold(max((study.places for study in world.published()), default=0) <= world.most_places, "I9", world.most_places)
-    hold(world.store.places(world.study) <= world.most_places, "I9", world.store.places(world.study))
+    listed = max((study.places for study in world.published()), default=0)
+    asked = world.store.places(world.study)
+    hold(listed <= world.most_places, "I9", f"{listed} listed, {world.most_places} at most")
+    hold(asked <= world.most_places, "I9", f"{asked} asked for, {world.most_places} at most")
 
 
 def i10_nobody_pays_more_than_the_preview_said(world: World) -> None:

@@ -26,6 +26,7 @@ from tests.size import FULL
 
 SEEDS = 2000 if FULL else 60
 CHUNK = 20
+PROCESSES = len(os.sched_getaffinity(0)) if FULL else 1
 
 # Moves of the provider that nothing of ours brings about, and why.
 UNTAKEN = {
@@ -70,11 +71,12 @@ class Told(NamedTuple):
     taken: Counter[Move]
     ends: Counter[str]
     seen: set[Outcome]
+    cpu_s: float = 0.0
 
 
 def chunk(first: int) -> Told:
     """So many seeds, in a process of their own."""
-    told, branches = Told([], Counter(), Counter(), set()), Branches(decide)
+    told, branches, began = Told([], Counter(), Counter(), set()), Branches(decide), time.process_time()
     with branches.watching(loop, settle):
         for seed in range(first, min(first + CHUNK, SEEDS)):
             try:
@@ -85,20 +87,21 @@ def chunk(first: int) -> Told:
             told.taken.update(world.fake.taken())
             told.ends[world.how_it_ended()] += 1
     told.seen.update(branches.seen)
-    return told
+    return told._replace(cpu_s=time.process_time() - began)
 
 
 @pytest.mark.timeout(3600)
 def test_whatever_happens_the_promises_hold() -> None:
     began = time.monotonic()
-    with ProcessPoolExecutor(2 if FULL else 1, mp_context=get_context("spawn")) as processes:
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as processes:
         told = list(processes.map(chunk, range(0, SEEDS, CHUNK)))
     failed = [line for one in told for line in one.failed]
     taken: Counter[Move] = sum((one.taken for one in told), Counter())
     ends: Counter[str] = sum((one.ends for one in told), Counter())
     branches = Branches(decide)
     branches.seen = set().union(*(one.seen for one in told))
-    print(f"\n{SEEDS} runs in {time.monotonic() - began:.0f} s: {dict(ends)}")
+    cpu_s = sum(one.cpu_s for one in told)
+    print(f"\n{SEEDS} runs in {time.monotonic() - began:.0f} s, {cpu_s / SEEDS:.2f} s of CPU each: {dict(ends)}")
     for move in TRANSITIONS:
         print(f"{taken[move]:8} {move.kind} {move.start or '-'} {move.cause} {move.end}  {UNTAKEN.get(move, '')}")
     missing = branches.missing()

@@ -11,12 +11,13 @@ import heapq
 import itertools
 import json
 import random
-import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -169,6 +170,15 @@ class Terms:
         enough = self.budget is None or self.budget >= 1000
         willing = self.hand is None and self.operator in (None, "pause") and self.abandoned is None and not self.keep
         return enough and willing and self.surplus >= 30 and self.verdicts[0] >= 0.8 and self.people >= 1000
+
+
+@cache
+def new_store() -> bytes:
+    """A store with nothing in it: what every run begins with, laid out once in a process."""
+    with tempfile.TemporaryDirectory() as folder, seeded(0):
+        path = Path(folder) / "store.db"
+        PeeweeStore(path).close()
+        return path.read_bytes()
 
 
 class Seeded:
@@ -371,12 +381,7 @@ class World:
         return Terms.draw(self.seed)
 
     def open_store(self) -> PeeweeStore:
-        template = self.folder.parent / "template.db"
-        if not template.exists():
-            made = self.folder.parent / f"{self.folder.name}-template.db"
-            PeeweeStore(made).close()
-            made.rename(template)
-        shutil.copyfile(template, self.folder / "store.db")
+        (self.folder / "store.db").write_bytes(new_store())
         return PeeweeStore(self.folder / "store.db")
 
     def open_provider(self, life: Life) -> ProlificProvider:
@@ -515,8 +520,9 @@ class World:
         if waits_s < 0.1:
             return self.random.uniform(0.01, 2)
         if waits_s < 0.5:
-            return self.random.uniform(10, 40)
-        return self.random.choice([20.0, 45.0, 75.0, 120.0])  # at times sooner than what was refused is tried again
+            return self.random.uniform(10, 40) if self.faulty else self.random.uniform(20, 60)
+        longer = self.now > self.begin + 30 * MINUTE  # 20: at times sooner than what was refused is tried again
+        return self.random.choice([20.0, 100.0, 200.0, 300.0] if longer else [20.0, 45.0, 75.0, 120.0])
 
     def exchange(self, method: str, url: str, body: Any) -> tuple[int, Mapping[str, str], bytes]:
         text = b"" if body is None else json.dumps(body).encode()

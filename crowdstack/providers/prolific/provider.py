@@ -97,6 +97,7 @@ class ProlificProvider:
         self._paused: dict[StudyKey, Found] = {}  # as it was when it was first found paused
         self._quotes: dict[Money, Money] = {}
         self._noted: dict[StudyKey, Memory] = {}
+        self._ids: dict[StudyKey, str] = {}
 
     def close(self) -> None:
         self._api.http.close()
@@ -118,7 +119,7 @@ class ProlificProvider:
         if places < 1:
             raise Refused(f"a study needs places, not {places}")
         notes = self._notes(key)
-        id_ = notes.get("study") or self._find(key) or self._create(key, places, reward, title)
+        id_ = self._id(key) or self._find(key) or self._create(key, places, reward, title)
         notes.put("reward", str(reward))
         notes.put("study", id_)
         if self._fetch(id_).status is StudyStatus.UNPUBLISHED:
@@ -440,7 +441,10 @@ class ProlificProvider:
         return self._noted[key]
 
     def _id(self, key: StudyKey) -> str | None:
-        return self._notes(key).get("study")
+        """Of our study. Once it is noted it is the one for good."""
+        if key not in self._ids and (noted := self._notes(key).get("study")):
+            self._ids[key] = noted
+        return self._ids.get(key)
 
     def _look(self, key: StudyKey) -> Found | None:
         """None: there is none, or it was deleted on the site."""
