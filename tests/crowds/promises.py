@@ -102,6 +102,12 @@ def i10_nobody_pays_more_than_the_preview_said(world: World) -> None:
     hold(rewards <= world.cap.minor, "I10", f"{rewards} of {world.cap}")
 
 
+def i11_what_is_paid_is_what_was_ordered(world: World) -> None:
+    for line in world.fake.wallet_lines():
+        if line.purpose == "bonus":
+            hold((line.submission, line.amount) in world.ordered, "I11", line)
+
+
 def i12_nobody_is_forgotten(world: World) -> None:
     if not ended(world):
         return
@@ -150,6 +156,7 @@ PROMISES: tuple[Check, ...] = (
     i8_nobody_is_paid_for_made_up_ids,
     i9_places_stay_within_target_and_surplus,
     i10_nobody_pays_more_than_the_preview_said,
+    i11_what_is_paid_is_what_was_ordered,
     i12_nobody_is_forgotten,
     i13_a_run_that_ends_by_itself_has_what_it_was_for,
 )

@@ -14,7 +14,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cache
@@ -26,7 +26,7 @@ import requests
 import crowdstack.server.pool
 import crowdstack.store.layout
 import crowdstack.store.runs
-from crowdstack.errors import NotYet, OverBudget, Refused, StateMismatch
+from crowdstack.errors import LockHeld, NotYet, OverBudget, Refused, StateMismatch
 from crowdstack.fakes.prolific import submissions as prolific_submissions
 from crowdstack.fakes.prolific.fake import FakeProlific
 from crowdstack.fakes.prolific.faults import Faults
@@ -108,6 +108,8 @@ class Terms:
     people: int  # most that ever come
     settings: Mapping[str, Any]
     conduct: Conduct
+    understood: float  # of the amount of a bonus, by the provider: 1 is what was meant
+    seconds: int  # reconcilers started beside the one that there is
 
     @classmethod
     def draw(cls, seed: int) -> Terms:
@@ -162,6 +164,8 @@ class Terms:
                 "reserved_s": draw.choice([60, 300]),
             },
             conduct=draw.choice([Conduct(), Conduct(), Conduct(forged=0.3), Conduct(returns=0.3, times_out=0.1)]),
+            understood=draw.choice([1.0] * 10 + [100.0, 0.01]),
+            seconds=draw.choice([0, 0, 1, 3]),
         )
 
     @property
@@ -266,6 +270,14 @@ class Reconciler(_Loop):
         return verb(*arguments)
 
 
+@dataclass
+class Process:
+    """A reconciler's: what is left of its life, and the lock that the kernel frees at the end of it."""
+
+    rounds: Coroutine[Any, Any, None]
+    held: ExitStack
+
+
 class NoCrowd:
     """People come by themselves."""
 
@@ -301,6 +313,7 @@ class World:
     log: Log = field(default_factory=Log)
 
     codes: ClassVar[dict[str, str]] = CODES
+    api_class: ClassVar[type[Prolific]] = Prolific
     provider_class: ClassVar[type[ProlificProvider]] = ProlificProvider
     reconciler_class: ClassVar[type[Reconciler]] = Reconciler
 
@@ -355,6 +368,7 @@ class World:
         self.faulty = True
         self.decided_by_hand: set[str] = set()
         self.pays: list[tuple[str, int]] = []  # (submission, minor) of each payment of a bonus that may have been taken
+        self.ordered: set[tuple[str, int]] = set()  # bonuses: (submission, minor) of each
         self.asked_to_end = False  # the operator destroyed it
         self.abandoned_at: float | None = None
         self.left_at = Money(0, "USD")  # the exposure when we stopped for good
@@ -364,8 +378,10 @@ class World:
         self._came = 0
         self._bonuses = 0
         self._resting: tuple[object, float] = (None, self.now)
-        self._alive: Coroutine[Any, Any, None] | None = None
+        self._writes = 0  # to the provider
+        self._stops: set[int] = set()  # the numbers of those before which the reconciler stands still
         self.preview()
+        self._stops.update(random.Random(f"stops:{self.seed}").sample(range(1, 30), terms.seconds))
         self.fake.world.faults.set(terms.faults)
 
     def preview(self) -> None:
@@ -387,7 +403,7 @@ class World:
     def open_provider(self, life: Life) -> ProlificProvider:
         store = Mortal(self.store, life)
         return self.provider_class(
-            Prolific(Wire(self, life), workspace=self.fake.workspace.id, currency="USD"),
+            self.api_class(Wire(self, life), workspace=self.fake.workspace.id, currency="USD"),
             self.desired.provider,
             page=lambda key: f"https://study.example.org/?t=signed-for-{key}",
             memory=lambda run: Mortal(store.memory(run), life),
@@ -449,6 +465,8 @@ class World:
         """The whole of it: until the run is over or rests for good, and what came of it."""
         terms = self.terms
         self.at(0, self.live)
+        for _ in range(terms.seconds):  # by somebody who does `up` again
+            self.at(self.random.uniform(0, 15) * MINUTE, self.live)
         self.at(self.random.uniform(0, terms.gap_s), self.come)
         self.at(terms.faults_end, self.faults_end)
         for after_s in terms.top_ups:
@@ -487,31 +505,48 @@ class World:
     # ------------------------------------------------------------------ the reconciler
 
     def live(self) -> None:
-        """A life of the reconciler's process."""
+        """A life of a reconciler's process: it leads the run, or ends where another does."""
         if self.done:
             return
         killed = self.faulty and self.random.random() < self.terms.mortal
         life = Life(until=self.random.randint(1, 160) if killed else None, before=self.random.random() < 0.5)
-        store = Mortal(self.seen_store(), life)
-        loop = self.reconciler(life, store, Mortal(self.open_provider(life), life))
-        self._alive = loop.live()
-        self.step()
+        if process := self.start(life):
+            self.step(process)
 
-    def step(self) -> None:
+    def start(self, life: Life) -> Process | None:
+        """As `reconcile` does; None: the run has one."""
+        store, held = self.seen_store(), ExitStack()
+        try:
+            held.enter_context(store.reconciler_lock(self.run.id))
+        except LockHeld:
+            return None
+        loop = self.reconciler(life, Mortal(store, life), Mortal(self.open_provider(life), life))
+        return Process(loop.live(), held)
+
+    def second(self) -> None:
+        """While the one that there is stands still, as a process that was stopped, another is started and does what it can."""
+        if process := self.start(Life()):
+            for _ in range(8):
+                process.rounds.send(None)
+            process.held.close()
+
+    def step(self, process: Process) -> None:
         """From one wait of the reconciler's to the next."""
-        if self.done or self._alive is None:
+        if self.done:
+            process.held.close()
             return
         self.ticks += 1
         hold(self.ticks <= MOST_TICKS, "I13", f"no rest after {self.ticks} ticks: {self.store.noted(self.run.id)}")
         try:
-            waits_s = self._alive.send(None)
+            waits_s = process.rounds.send(None)
         except StopIteration:
-            self.over, self.was_met, self._alive = True, self.met(), None
+            process.held.close()
+            self.over, self.was_met = True, self.met()
         except Killed:
-            self._alive = None
+            process.held.close()
             self.at(self.random.choice([0.5, 20.0, 300.0]), self.live)
         else:
-            self.at(self.pace(waits_s), self.step)
+            self.at(self.pace(waits_s), lambda: self.step(process))
         for promise in self.promises:
             promise(self)
 
@@ -525,6 +560,11 @@ class World:
         return self.random.choice([20.0, 100.0, 200.0, 300.0] if longer else [20.0, 45.0, 75.0, 120.0])
 
     def exchange(self, method: str, url: str, body: Any) -> tuple[int, Mapping[str, str], bytes]:
+        self._writes += method != "GET"
+        if method != "GET" and self._writes in self._stops:
+            self.second()
+        if method == "POST" and url.endswith("/submissions/bonus-payments/"):
+            body = self.as_understood(body)
         text = b"" if body is None else json.dumps(body).encode()
         if method == "POST" and url.endswith("/pay/"):
             bulk = self.fake.world.bulks.get(url.split("/")[-3])
@@ -543,6 +583,14 @@ class World:
             raise requests.ConnectionError("the connection was closed without an answer")
         content, headers = encode(answer)
         return answer.status, headers, content
+
+    def as_understood(self, body: Any) -> Any:
+        """The provider's reading of bonuses: where it takes cents for dollars, or the other way round, it is another sum."""
+        if self.terms.understood == 1:
+            return body
+        lines = [line.split(",") for line in body["csv_bonuses"].splitlines()]
+        read = [f"{id_},{max(0.01, float(amount) * self.terms.understood):.2f}" for id_, amount in lines]
+        return {**body, "csv_bonuses": "\n".join(read)}
 
     def check_intents(self) -> None:
         """I5: what has just been done was written down, and had no result yet."""
@@ -651,6 +699,7 @@ class World:
             amount=self.gross(net.minor),
             reason="well done",
         )
+        self.ordered.add((chosen.id, net.minor))
         try:
             self.store.record_intents(
                 self.run.id, [draft(bonus, self.utc())], budget=self.desired.budget, now=self.utc()
