@@ -13,8 +13,10 @@ from crowdstack.providers.prolific.answers import Bonus, StudyStatus
 from crowdstack.providers.prolific.api import Prolific, StudyMove
 from crowdstack.providers.prolific.money import bonus_csv
 from crowdstack.providers.prolific.provider import ProlificProvider
+from tests.crowds.parts import Copyless, Reconciler
 from tests.crowds.people import Conduct
-from tests.crowds.world import Copyless, Reconciler, Terms, World
+from tests.crowds.terms import Terms
+from tests.crowds.world import World
 
 
 class _Calm(World):

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from crowdstack.fakes.prolific.states import SubmissionStatus
 from crowdstack.model import WorkerId, visit_of
 from tests.contracts.store import TASK
-from tests.crowds.world import World, hold
+from tests.crowds.parts import hold
+from tests.crowds.world import World
 
 Check = Callable[[World], None]
 _P = SubmissionStatus

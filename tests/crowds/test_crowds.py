@@ -19,9 +19,10 @@ from crowdstack.plan import decide
 from crowdstack.reconcile import loop, observe, settle
 from tests.crowds import mutants, promises
 from tests.crowds.branches import Branches, Outcome
+from tests.crowds.parts import Broken
 from tests.crowds.promises import Check
 from tests.crowds.running import play
-from tests.crowds.world import Broken, World
+from tests.crowds.world import World
 from tests.size import FULL
 
 SEEDS = 2000 if FULL else 60
