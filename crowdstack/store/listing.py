@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import peewee
 
@@ -98,7 +99,13 @@ class _Standing:
 
 
 class Listings(Subject):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._kept: dict[StudyKey, Listing] = {}  # the last one: a round is shorter than the time between two
+
     def keep_listing(self, run: RunId, study: StudyKey, listing: Listing, *, gross: Money, now: datetime) -> None:
+        if self._kept.get(study) is listing:
+            return
         with self._database.writing() as db:
             self._run_row(db, run)
             news = _news(db, run, listing.visits)
@@ -119,6 +126,7 @@ class Listings(Subject):
                 "INSERT INTO listing (study, at) VALUES (?, ?) ON CONFLICT (study) DO UPDATE SET at = excluded.at",
                 (study, utc_text(listing.at)),
             )
+        self._kept[study] = listing
 
     def listed_counts(self, run: RunId) -> Mapping[ListedState, int]:
         with self._database.reading() as db:

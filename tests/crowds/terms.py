@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crowdstack.plan.desired import Count, ceil_div
-from tests.crowds.people import Conduct
+from tests.crowds.people import EXEMPLARY, Conduct
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -102,7 +102,9 @@ class Terms:
                 "freed_is_active": often() < 0.5,
                 "reserved_s": draw.choice([60, 300]),
             },
-            conduct=draw.choice([Conduct(), Conduct(), Conduct(forged=0.3), Conduct(returns=0.3, times_out=0.1)]),
+            conduct=draw.choice(
+                [Conduct()] * 4 + [Conduct(forged=0.3)] * 2 + [Conduct(returns=0.3, times_out=0.1)] * 2 + [EXEMPLARY]
+            ),
             understood=draw.choice([1.0] * 10 + [100.0, 0.01]),
             seconds=draw.choice([0, 0, 1, 3]),
         )

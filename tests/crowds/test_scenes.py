@@ -13,15 +13,10 @@ from typing import Any
 from crowdstack.fakes.prolific.records import Submission
 from crowdstack.fakes.prolific.states import SubmissionStatus
 from crowdstack.plan.desired import Count
-from tests.crowds.people import Conduct, somebody
+from tests.crowds.people import EXEMPLARY, somebody
 from tests.crowds.running import play
 from tests.crowds.terms import MINUTE, Terms
 from tests.crowds.world import World
-
-EXEMPLARY = Conduct(
-    never_starts=0, returns=0, times_out=0, no_code=0, wrong_code=0, no_work=0, gives_back_a_unit=0, stops_early=0,
-    takes_it_back=0, comes_again=0, forged=0,
-)  # fmt: skip
 
 
 class Scene(World):

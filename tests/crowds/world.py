@@ -319,7 +319,7 @@ class World:
         if waits_s < 0.5:
             return self.random.uniform(10, 40) if self.faulty else self.random.uniform(20, 60)
         longer = self.now > self.begin + 30 * MINUTE  # 20: at times sooner than what was refused is tried again
-        return self.random.choice([20.0, 100.0, 200.0, 300.0] if longer else [20.0, 45.0, 75.0, 120.0])
+        return self.random.choice([20.0, 100.0, 200.0] if longer else [20.0, 45.0, 75.0, 120.0])
 
     def exchange(self, method: str, url: str, body: Any) -> tuple[int, Mapping[str, str], bytes]:
         self._writes += method != "GET"
@@ -544,8 +544,9 @@ class World:
         if study is not None and study.deleted:
             self.destroy(now=self.asked_to_end)  # those who were inside cannot hand in any more
         elif unanswered:
-            for visit in unanswered:
-                self.decide_by_hand(visit.submission, approve=self.random.random() < 0.5)
+            for visit in unanswered:  # as the site shows them, which may be ahead of us
+                if self.fake.world.submissions[visit.submission].status is SubmissionStatus.AWAITING_REVIEW:
+                    self.decide_by_hand(visit.submission, approve=self.random.random() < 0.5)
         elif study is not None and study.status is StudyStatus.PAUSED and "provider's site" in why:
             self.fake.by_hand(study.id, "START")
         elif rest == RestState.BUDGET.value and self.random.random() < 0.5:

@@ -94,6 +94,7 @@ class ProlificProvider:
         self._studies: dict[StudyKey, Paced[Found | None]] = {}
         self._visits: dict[StudyKey, Paced[tuple[Submission, ...]]] = {}
         self._asked: dict[StudyKey, datetime] = {}  # when the visits were last asked for
+        self._told: dict[StudyKey, Listing] = {}  # what they were then
         self._paused: dict[StudyKey, Found] = {}  # as it was when it was first found paused
         self._quotes: dict[Money, Money] = {}
         self._noted: dict[StudyKey, Memory] = {}
@@ -291,6 +292,8 @@ class ProlificProvider:
         if self._id(key) is not None and self._look(key) is None:
             return None
         listed = self._listed(key)
+        if told := self._told.get(key):
+            return told
         visits = tuple(
             ListedVisit(
                 visit=visit_of(key, WorkerId(found.participant), found.id),
@@ -304,7 +307,10 @@ class ProlificProvider:
             )
             for found in listed
         )
-        return Listing(visits=visits, at=self._asked.get(key) or self._now())
+        listing = Listing(visits=visits, at=self._asked.get(key) or self._now())
+        if key in self._asked:
+            self._told[key] = listing
+        return listing
 
     def approve(self, key: StudyKey, visit: VisitId, worker: WorkerId, submission: str | None = None) -> None:
         found = self._verified(key, visit, worker, submission)
@@ -497,6 +503,7 @@ class ProlificProvider:
             with _shown(id_):
                 found = tuple(self._api.list_submissions(id_))
             self._asked[key] = at
+            self._told.pop(key, None)
             self._visits[key].first_s = self._pace_s[0] * (
                 1 + len(found) // PAGE
             )  # as many requests a minute as before
