@@ -8,7 +8,7 @@ from datetime import datetime
 from crowdstack.model import Run, Study, StudyState
 from crowdstack.plan.actions import FixTopUp
 from crowdstack.plan.decide import Observed, visits_counted
-from crowdstack.plan.desired import Count, Desired
+from crowdstack.plan.desired import Count, Desired, NoData
 from crowdstack.plan.measured import median_of, top_up
 from crowdstack.ports import Provider, Store
 
@@ -36,11 +36,12 @@ def observe(
     all_heard: bool = True,
 ) -> Observed:
     """`all_heard`: the server has told everything that was there when the provider listed its visits. Before that nobody can say
-    who handed in without answers."""
+    who handed in without answers, but of those whom we asked to return it was said before."""
     study = provider.fetch_study(desired.study)
     visits = visits_counted(desired, store.visit_counts(run.id), store.listed_counts(run.id))
     promised, fixed = _top_up(run, desired, study, store=store, provider=provider)
     judged = desired.count is Count.APPROVED  # the others wait for a verdict, however many there are
+    asks = desired.no_data is NoData.ASK_RETURN
     return Observed(
         wanted=run.wanted,
         units=store.unit_counts(run.id),
@@ -53,8 +54,12 @@ def observe(
         ended=tuple(store.ended_visits(run.id, _SETTLED_AT_ONCE, judged=judged, handed_in=desired.managed))
         if visits.left
         else (),
-        unanswered=tuple(store.without_answers(run.id, _SETTLED_AT_ONCE))
-        if desired.managed and visits.left and all_heard
+        unanswered=tuple(
+            visit
+            for visit in store.without_answers(run.id, _SETTLED_AT_ONCE)
+            if all_heard or (asks and visit.return_asked)
+        )
+        if desired.managed and visits.left
         else (),
         reserve=desired.top_up and (store.top_up(desired.study) or provider.gross(desired.top_up)),
         top_up=promised,

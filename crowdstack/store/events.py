@@ -60,7 +60,7 @@ class Events(Subject):
     def note(self, run: RunId, state: str, text: str, now: datetime) -> None:
         with self._database.writing() as db:
             said = to_json([state, text, utc_text(now)])
-            tables.Run.update(note=said).where(tables.Run.id == run).execute(db)
+            db.execute_sql("UPDATE run SET note = ? WHERE id = ?", (said, run))
 
     def noted(self, run: RunId) -> tuple[str, str, datetime] | None:
         with self._database.reading() as db:
@@ -113,7 +113,10 @@ def _refuse(event: Unreadable) -> bool:
 
 
 def _move_cursor(db: peewee.Database, run: RunId, to: Cursor) -> None:
-    tables.Cursor.replace(run=run, inbox=to.inbox, epoch=to.epoch, seq=to.seq, chain=to.chain).execute(db)
+    db.execute_sql(
+        "INSERT OR REPLACE INTO cursor (run, inbox, epoch, seq, chain) VALUES (?, ?, ?, ?, ?)",
+        (run, to.inbox, to.epoch, to.seq, to.chain),
+    )
 
 
 def _quarantine(db: peewee.Database, run: RunId, inbox: Cursor, entry: Event | Unreadable, error: str) -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import peewee
 
@@ -98,25 +99,34 @@ class _Standing:
 
 
 class Listings(Subject):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._kept: dict[StudyKey, Listing] = {}  # the last one: a round is shorter than the time between two
+
     def keep_listing(self, run: RunId, study: StudyKey, listing: Listing, *, gross: Money, now: datetime) -> None:
+        if self._kept.get(study) is listing:
+            return
         with self._database.writing() as db:
             self._run_row(db, run)
             news = _news(db, run, listing.visits)
             listed = {visit.visit for visit in listing.visits}
             before = utc_text(listing.at - REFUTED_AFTER)
             unlisted = [visit for (visit,) in db.execute_sql(_UNLISTED, (run, study, before)) if visit not in listed]
-            changed = [*news, *unlisted]
-            with tallied(db, units=units_of(db, changed), visits=changed):
-                many(db, _VERIFY, [(visit,) for visit in news])
-                many(db, _LISTED, [(visit, *astuple(of), run, worker, study) for visit, (of, worker) in news.items()])
-                many(db, _REFUTE, [(visit,) for visit in unlisted])
-                _settle(db, changed, gross, now)
-                _void(db, changed)
-                bring_back(db, changed)
+            if changed := [*news, *unlisted]:
+                with tallied(db, units=units_of(db, changed), visits=changed):
+                    many(db, _VERIFY, [(visit,) for visit in news])
+                    many(
+                        db, _LISTED, [(visit, *astuple(of), run, worker, study) for visit, (of, worker) in news.items()]
+                    )
+                    many(db, _REFUTE, [(visit,) for visit in unlisted])
+                    _settle(db, changed, gross, now)
+                    _void(db, changed)
+                    bring_back(db, changed)
             db.execute_sql(
                 "INSERT INTO listing (study, at) VALUES (?, ?) ON CONFLICT (study) DO UPDATE SET at = excluded.at",
                 (study, utc_text(listing.at)),
             )
+        self._kept[study] = listing
 
     def listed_counts(self, run: RunId) -> Mapping[ListedState, int]:
         with self._database.reading() as db:

@@ -250,27 +250,29 @@ def _settle(db: peewee.Database, intent: tables.Intent, now: datetime) -> None:
     if intent.kind in _BONUSES:
         _book(db, intent.run_id, body, f"bonus:{body['payment']}", now)
         return
-    found = tables.Visit.select().where(tables.Visit.id == body["visit"]).first(db)
-    if found is None:
+    found = rows_of(db, tables.Visit, "WHERE id = ?", (body["visit"],))
+    if not found:
         raise NotFound(f"no visit {body['visit']} in this store", why=f"intent {intent.key} is about it")
+    (visit,) = found
     state = VisitState.PAID if intent.kind == "approve" else VisitState.REJECTED
-    if found.state == VisitState.PAID.value:
+    if visit.state == VisitState.PAID.value:
         state = VisitState.PAID  # the provider told that it was charged: nothing takes that back
-    with tallied(db, units=units_of(db, [found.id]), visits=[found.id]):
-        tables.Visit.update(state=state.value).where(tables.Visit.id == found.id).execute(db)
+    with tallied(db, units=units_of(db, [visit.id]), visits=[visit.id]):
+        db.execute_sql("UPDATE visit SET state = ? WHERE id = ?", (state.value, visit.id))
         if state is VisitState.PAID:
-            bring_back(db, [found.id])
+            bring_back(db, [visit.id])
     if intent.kind == "approve":
-        _book(db, found.run_id, body, "reward", now)
+        _book(db, visit.run_id, body, "reward", now)
 
 
 def _book(db: peewee.Database, run: str, body: Mapping[str, Any], purpose: str, now: datetime) -> None:
     """A line of the ledger, unless it is there."""
     amount = Money.parse(body["amount"])
-    tables.Payment.insert(
-        run=run, visit=body["visit"], purpose=purpose, study=body["study"],
-        minor=amount.minor, currency=amount.currency, at=utc_text(now),
-    ).on_conflict_ignore().execute(db)  # fmt: skip
+    db.execute_sql(
+        "INSERT INTO payment (run, visit, purpose, study, minor, currency, at, declined) VALUES (?, ?, ?, ?, ?, ?, ?, 0) "
+        "ON CONFLICT (visit, purpose) DO NOTHING",
+        (run, body["visit"], purpose, body["study"], amount.minor, amount.currency, utc_text(now)),
+    )
 
 
 def _paid(db: peewee.Database, task: str, currency: str) -> Money:

@@ -29,11 +29,20 @@ from crowdstack.model import (
 )
 from crowdstack.ports import SubmissionRow, UnitRow
 from crowdstack.store import tables
-from crowdstack.store.base import Subject
+from crowdstack.store.base import Subject, rows_of
 from crowdstack.store.tables import DONE, VOIDED, utc_text, utc_time
 from crowdstack.store.tallies import tallied
 
 _PAGE = 500
+_SUBMISSIONS = """
+    SELECT submission.id, submission.run, submission.unit, unit.item, worker, submission.assignment, visit, receipt,
+           epoch, status, submitted_at, duration_s, answers, signals, bundle, late, version
+    FROM submission JOIN unit ON unit.id = submission.unit"""
+_OPEN_AGAIN = """
+    UPDATE unit SET state = 'open', attempt = attempt + 1, withdraw = 0, assignment = NULL, run = NULL WHERE id = ?"""
+# Offered again meanwhile, and now done after all: the server is told to take the offer back.
+_DONE_AFTER_ALL = """
+    UPDATE unit SET state = 'approved', assignment = ?, run = ?, offered = attempt, withdraw = 1 WHERE id = ?"""
 
 
 class Verdicts(Subject):
@@ -68,7 +77,7 @@ class Verdicts(Subject):
             last = (-1, 0)
             while True:
                 with self._database.reading() as db:
-                    page = [_submission_of(row) for row in _page(db, run, last, unit)]
+                    page = _page(db, run, last, unit)
                 if not page:
                     break
                 yield from page
@@ -98,14 +107,14 @@ class Verdicts(Subject):
             for row, (submission, version) in zip(rows, seen, strict=True):
                 if version is not None and version != row.version:
                     raise StateMismatch(
-                        f"submission {submission} has been judged meanwhile: it is {row.status} (version {row.version})",
+                        f"submission {submission} has been judged meanwhile: it is {row.status.value} (version {row.version})",
                         hint="look at it again",
                     )
-            news = [row for row in rows if row.status != verdict.status.value]
-            with tallied(db, units=[row.unit_id for row in news]):
+            news = [row for row in rows if row.status is not verdict.status]
+            with tallied(db, units=[row.unit for row in news]):
                 for row in news:
                     _give(db, row, verdict, reason, by, now)
-            return [_submission_of(_get(db, submission)) for submission, _ in seen]
+            return [_get(db, submission) for submission, _ in seen]
 
     def pseudonym_key(self, task: TaskName) -> bytes:
         with self._database.reading() as db:
@@ -115,23 +124,23 @@ class Verdicts(Subject):
             return bytes(row.pseudonym_key)
 
 
-def _give(db: peewee.Database, row: tables.Submission, verdict: Verdict, reason: str, by: str, now: datetime) -> None:
+def _give(db: peewee.Database, row: SubmissionRow, verdict: Verdict, reason: str, by: str, now: datetime) -> None:
     _check_settled(db, row, verdict)
     status, version = _move_unit(db, row, verdict).value, row.version + 1
-    given = {tables.Submission.status: status, tables.Submission.version: version}
-    tables.Submission.update(given).where(tables.Submission.id == row.id).execute(db)
-    tables.Verdict.insert(
-        submission=row.id, verdict=verdict.value, status=status, reason=reason, by=by, version=version, at=utc_text(now)
-    ).execute(db)
+    db.execute_sql("UPDATE submission SET status = ?, version = ? WHERE id = ?", (status, version, row.submission))
+    db.execute_sql(
+        "INSERT INTO verdict (submission, verdict, status, reason, by, version, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (row.submission, verdict.value, status, reason, by, version, utc_text(now)),
+    )
 
 
-def _check_settled(db: peewee.Database, row: tables.Submission, verdict: Verdict) -> None:
+def _check_settled(db: peewee.Database, row: SubmissionRow, verdict: Verdict) -> None:
     """Money that has moved, or is moving, is not called back by a verdict."""
-    visit = tables.Visit.select().where(tables.Visit.id == row.visit_id).get(db)
-    void = db.execute_sql(f"SELECT 1 FROM visit WHERE id = ? AND {VOIDED}", (visit.id,)).fetchone() is not None
+    (visit,) = rows_of(db, tables.Visit, "WHERE id = ?", (row.visit,))
+    void = db.execute_sql(f"SELECT 1 FROM visit WHERE id = ? AND {VOIDED}", (row.visit,)).fetchone() is not None
     if void and verdict is Verdict.APPROVE:
         raise Refused(
-            f"submission {row.id} cannot be approved",
+            f"submission {row.submission} cannot be approved",
             why=_why_void(visit),
             hint="its unit is offered again; should the provider bring the visit back, its answers come back as well",
         )
@@ -139,18 +148,18 @@ def _check_settled(db: peewee.Database, row: tables.Submission, verdict: Verdict
         key.partition(":")[0]
         for (key,) in db.execute_sql(
             "SELECT key FROM intent WHERE run = ? AND key IN (?, ?) AND state = 'recorded'",
-            (row.run_id, f"approve:{row.visit_id}", f"reject:{row.visit_id}"),
+            (row.run, f"approve:{row.visit}", f"reject:{row.visit}"),
         )
     }
     if verdict is Verdict.REJECT and (visit.state == VisitState.PAID.value or "approve" in sent):
         raise Refused(
-            f"submission {row.id} cannot be rejected",
+            f"submission {row.submission} cannot be rejected",
             why="its visit is paid, or being paid",
             hint="`exclude` it: it stays paid, does not count, and its unit is offered again",
         )
     if not void and verdict is not Verdict.REJECT and (visit.state == VisitState.REJECTED.value or "reject" in sent):
         raise Refused(
-            f"submission {row.id} can no longer be paid",
+            f"submission {row.submission} can no longer be paid",
             why="its visit was rejected at the provider",
             hint="pay the worker there if that was a mistake",
         )
@@ -167,37 +176,33 @@ def _why_void(visit: tables.Visit) -> str:
     }[ListedState(visit.listed)]
 
 
-def _move_unit(db: peewee.Database, row: tables.Submission, verdict: Verdict) -> SubmissionStatus:
+def _move_unit(db: peewee.Database, row: SubmissionRow, verdict: Verdict) -> SubmissionStatus:
     """Bring the unit to where the verdict leaves it; what becomes of the submission."""
-    unit = tables.Unit.select().where(tables.Unit.id == row.unit_id).get(db)
-    dropped = unit.state == UnitState.DROPPED.value
-    counts = unit.assignment == row.assignment_id and unit.state in [state.value for state in DONE]
-    this = tables.Unit.id == unit.id
+    (unit,) = rows_of(db, tables.Unit, "WHERE id = ?", (row.unit,))
+    dropped, done = unit.state == UnitState.DROPPED.value, unit.state in [state.value for state in DONE]
+    counts = done and unit.assignment == row.assignment
     if verdict is not Verdict.APPROVE:
         if counts:
-            tables.Unit.update(state="open", attempt=unit.attempt + 1, withdraw=False, assignment=None, run=None).where(
-                this
-            ).execute(db)
+            db.execute_sql(_OPEN_AGAIN, (row.unit,))
         return verdict.status
     if counts:
-        tables.Unit.update(state="approved").where(this).execute(db)
+        db.execute_sql("UPDATE unit SET state = 'approved' WHERE id = ?", (row.unit,))
         return SubmissionStatus.APPROVED
     if dropped and not _another_counts(db, row):  # and if the unit comes back, it comes back done by this one
-        tables.Unit.update(assignment=row.assignment_id, run=row.run_id).where(this).execute(db)
+        db.execute_sql("UPDATE unit SET assignment = ?, run = ? WHERE id = ?", (row.assignment, row.run, row.unit))
         return SubmissionStatus.APPROVED
-    if dropped or unit.state in [state.value for state in DONE]:
+    if dropped or done:
         return SubmissionStatus.SURPLUS
-    # Offered again meanwhile, and now done after all: the server is told to take the offer back.
-    tables.Unit.update(
-        state="approved", assignment=row.assignment_id, run=row.run_id, offered=unit.attempt, withdraw=True,
-    ).where(this).execute(db)  # fmt: skip
+    db.execute_sql(_DONE_AFTER_ALL, (row.assignment, row.run, row.unit))
     return SubmissionStatus.APPROVED
 
 
-def _another_counts(db: peewee.Database, row: tables.Submission) -> bool:
-    other = tables.Submission
-    counting = other.status.in_([SubmissionStatus.SUBMITTED.value, SubmissionStatus.APPROVED.value])
-    return bool(other.select().where(other.unit == row.unit_id, other.id != row.id, counting).exists(db))
+def _another_counts(db: peewee.Database, row: SubmissionRow) -> bool:
+    found = db.execute_sql(
+        "SELECT 1 FROM submission WHERE unit = ? AND id <> ? AND status IN ('submitted', 'approved')",
+        (row.unit, row.submission),
+    )
+    return found.fetchone() is not None
 
 
 def _runs_that_count(db: peewee.Database, task: TaskName) -> list[str]:
@@ -211,45 +216,43 @@ def _runs_that_count(db: peewee.Database, task: TaskName) -> list[str]:
     return [run for (run,) in runs]
 
 
-def _with_items() -> peewee.ModelSelect:
-    return tables.Submission.select(tables.Submission, tables.Unit.item).join(
-        tables.Unit, on=tables.Submission.unit == tables.Unit.id, attr="of"
+def _page(db: peewee.Database, run: str, last: tuple[int, int], unit: UnitId | None) -> list[SubmissionRow]:
+    this, values = ("", ()) if unit is None else ("AND submission.unit = ?", (unit,))
+    which = (
+        f"WHERE submission.run = ? AND (receipt, submission.id) > (?, ?) {this} ORDER BY receipt, submission.id LIMIT ?"
     )
+    return _chosen(db, which, (run, *last, *values, _PAGE))
 
 
-def _page(db: peewee.Database, run: str, last: tuple[int, int], unit: UnitId | None) -> list[tables.Submission]:
-    row = tables.Submission
-    after = peewee.Tuple(row.receipt, row.id) > peewee.Tuple(*last)
-    chosen = _with_items().where(row.run == run, after)
-    if unit is not None:
-        chosen = chosen.where(row.unit == unit)
-    return list(chosen.order_by(row.receipt, row.id).limit(_PAGE).execute(db))
+def _get(db: peewee.Database, submission: int) -> SubmissionRow:
+    for row in _chosen(db, "WHERE submission.id = ?", (submission,)):
+        return row
+    raise NotFound(f"no submission {submission} in this store")
 
 
-def _get(db: peewee.Database, submission: int) -> tables.Submission:
-    row: tables.Submission | None = _with_items().where(tables.Submission.id == submission).first(db)
-    if row is None:
-        raise NotFound(f"no submission {submission} in this store")
-    return row
-
-
-def _submission_of(row: tables.Submission) -> SubmissionRow:
-    return SubmissionRow(
-        submission=row.id,
-        run=RunId(row.run_id),
-        unit=UnitId(row.unit_id),
-        item=row.of.item,
-        worker=WorkerId(row.worker),
-        assignment=row.assignment_id,
-        visit=VisitId(row.visit_id),
-        receipt=row.receipt,
-        epoch=row.epoch,
-        status=SubmissionStatus(row.status),
-        submitted_at=utc_time(row.submitted_at),
-        duration_s=row.duration_s,
-        answers=json.loads(row.answers),
-        signals=json.loads(row.signals),
-        bundle=row.bundle,
-        late=row.late,
-        version=row.version,
-    )
+def _chosen(db: peewee.Database, which: str, values: Sequence[object]) -> list[SubmissionRow]:
+    return [
+        SubmissionRow(
+            submission=id_,
+            run=RunId(run),
+            unit=UnitId(unit),
+            item=item,
+            worker=WorkerId(worker),
+            assignment=assignment,
+            visit=VisitId(visit),
+            receipt=receipt,
+            epoch=epoch,
+            status=SubmissionStatus(status),
+            submitted_at=utc_time(submitted_at),
+            duration_s=duration_s,
+            answers=json.loads(answers),
+            signals=json.loads(signals),
+            bundle=bundle,
+            late=bool(late),
+            version=version,
+        )
+        for (
+            id_, run, unit, item, worker, assignment, visit, receipt, epoch, status, submitted_at, duration_s,
+            answers, signals, bundle, late, version,
+        ) in db.execute_sql(f"{_SUBMISSIONS} {which}", values).fetchall()
+    ]  # fmt: skip

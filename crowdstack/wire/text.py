@@ -50,13 +50,14 @@ def parse(raw: str | bytes, bounds: Bounds) -> Any:
         raise FrameError(f"not JSON: {fault.msg} at character {fault.pos}") from None
     # Most texts are harmless by plain counting (each value but the first follows one of these); only others are walked.
     opened = text.count("{") + text.count("[")
-    if "\\u" in text or opened > bounds.depth or opened + text.count(",") >= bounds.nodes:
-        _walk(value, bounds)
+    escaped = "\\u" in text  # which can smuggle in what UTF-8 itself could not
+    if escaped or opened > bounds.depth or opened + text.count(",") >= bounds.nodes:
+        _walk(value, bounds, strings=escaped)
     return value
 
 
-def _walk(value: Any, bounds: Bounds) -> None:
-    """Check depth, number of nodes, and every string (an escape can smuggle in what UTF-8 itself could not)."""
+def _walk(value: Any, bounds: Bounds, *, strings: bool) -> None:
+    """Check depth and number of nodes and, if asked to, every string."""
     nodes = 0
     waiting = [(value, 1)]
     while waiting:
@@ -65,13 +66,15 @@ def _walk(value: Any, bounds: Bounds) -> None:
         if nodes > bounds.nodes:
             raise FrameError(f"more than {bounds.nodes} values")
         if isinstance(here, str):
-            _check_string(here)
+            if strings:
+                _check_string(here)
         elif isinstance(here, (dict, list)):
             if depth > bounds.depth:
                 raise FrameError(f"nested deeper than {bounds.depth}")
             if isinstance(here, dict):
-                for key in here:
-                    _check_string(key)
+                if strings:
+                    for key in here:
+                        _check_string(key)
                 waiting.extend((child, depth + 1) for child in here.values())
             else:
                 waiting.extend((child, depth + 1) for child in here)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -71,15 +71,18 @@ class Branches:
 
     @contextmanager
     def watching(self, *users: ModuleType) -> Iterator[None]:
-        """Inside, the calls of the module's `decide` (by its own name) that these modules make are watched."""
-        before = [user.decide for user in users]
-        for user, decide in zip(users, before, strict=True):
-            user.decide = self._watched(decide)  # type: ignore[attr-defined]
+        """Inside, the calls of the module's functions that these modules make, by the names they imported, are watched."""
+        imported = [(user, name, verb) for user in users for name, verb in vars(user).items() if self._ours(verb)]
+        for user, name, verb in imported:
+            setattr(user, name, self._watched(verb))
         try:
             yield
         finally:
-            for user, decide in zip(users, before, strict=True):
-                user.decide = decide  # type: ignore[attr-defined]
+            for user, name, verb in imported:
+                setattr(user, name, verb)
+
+    def _ours(self, value: object) -> bool:
+        return isinstance(value, FunctionType) and value.__code__.co_filename == self.file
 
     def _watched(self, verb: Callable[..., T]) -> Callable[..., T]:
         def watched(*arguments: Any) -> T:

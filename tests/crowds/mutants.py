@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 from crowdstack.errors import Refused
 from crowdstack.model import ListedState, Money, StudyKey
-from crowdstack.providers.prolific.answers import StudyStatus
-from crowdstack.providers.prolific.api import StudyMove
+from crowdstack.providers.prolific.answers import Bonus, StudyStatus
+from crowdstack.providers.prolific.api import Prolific, StudyMove
+from crowdstack.providers.prolific.money import bonus_csv
 from crowdstack.providers.prolific.provider import ProlificProvider
+from tests.crowds.parts import Copyless, Reconciler
 from tests.crowds.people import Conduct
-from tests.crowds.world import Copyless, Reconciler, Terms, World
+from tests.crowds.terms import Terms
+from tests.crowds.world import World
 
 
 class _Calm(World):
@@ -22,7 +26,7 @@ class _Calm(World):
         drawn = super().draw_terms()
         return replace(
             drawn, hand=None, operator=None, abandoned=None, wallet=1000, budget=None, surplus=30, keep=False, people=4000,
-            verdicts=(1.0, 0.0, 0.0), faults={}, mortal=0.0,
+            verdicts=(1.0, 0.0, 0.0), faults={}, mortal=0.0, understood=1.0, seconds=0,
         )  # fmt: skip
 
 
@@ -205,6 +209,37 @@ class HundredTimesThePrice(_Calm):
 
     def draw_terms(self) -> Terms:
         return replace(super().draw_terms(), wallet=10_000)
+
+
+class _Trusting(Prolific):
+    def create_bonus(self, study: str, amounts: Mapping[str, Money], *, booked: Money) -> Bonus:
+        body = {"study_id": study, "csv_bonuses": bonus_csv(amounts, self.currency)}
+        answer = self.http.write("create_bonus", "POST", "/submissions/bonus-payments/", body)
+        return Bonus(id=answer.value["id"], amount=booked, total=booked)
+
+
+class Misunderstood(_Calm):
+    """I11: a bonus is paid although the provider has read another sum."""
+
+    api_class = _Trusting
+
+    def draw_terms(self) -> Terms:
+        return replace(super().draw_terms(), bonuses=3, understood=100.0)
+
+
+class _Lockless(Copyless):
+    def reconciler_lock(self, run: Any) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class TwoReconcilers(_Calm):
+    """I14: nothing keeps a second reconciler from one store."""
+
+    def draw_terms(self) -> Terms:
+        return replace(super().draw_terms(), seconds=10)
+
+    def seen_store(self) -> Any:
+        return _Lockless(self.store)
 
 
 class _Overlooks(Copyless):

@@ -42,6 +42,12 @@ class Conduct:
     forged: float = 0.08  # of all who come
 
 
+EXEMPLARY = Conduct(
+    never_starts=0, returns=0, times_out=0, no_code=0, wrong_code=0, no_work=0, gives_back_a_unit=0, stops_early=0,
+    takes_it_back=0, comes_again=0, forged=0,
+)  # fmt: skip
+
+
 def somebody(world: World, name: str) -> Life:
     """One participant who found the study."""
     draw, conduct = world.random, world.terms.conduct

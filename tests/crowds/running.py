@@ -7,8 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tests.crowds.parts import seeded
 from tests.crowds.promises import PROMISES, Check
-from tests.crowds.world import World, seeded
+from tests.crowds.world import World
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # what is proven here is no matter of disks
 

@@ -11,10 +11,8 @@ import heapq
 import itertools
 import json
 import random
-import shutil
-import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,10 +20,7 @@ from typing import Any, ClassVar
 
 import requests
 
-import crowdstack.server.pool
-import crowdstack.store.layout
-import crowdstack.store.runs
-from crowdstack.errors import NotYet, OverBudget, Refused, StateMismatch
+from crowdstack.errors import LockHeld, NotYet, OverBudget, Refused, StateMismatch
 from crowdstack.fakes.prolific import submissions as prolific_submissions
 from crowdstack.fakes.prolific.fake import FakeProlific
 from crowdstack.fakes.prolific.faults import Faults
@@ -34,255 +29,42 @@ from crowdstack.fakes.prolific.refusal import Refusal
 from crowdstack.fakes.prolific.service import Lost, Request, Service
 from crowdstack.fakes.prolific.settings import DAY_S, Settings
 from crowdstack.fakes.prolific.states import StudyStatus, SubmissionStatus
-from crowdstack.fakes.prolific.transport import InProcessTransport, encode
+from crowdstack.fakes.prolific.transport import encode
 from crowdstack.model import Money, RunState, StudyKey, Verdict, WorkerId, gross_of, visit_of
 from crowdstack.plan.actions import FixTopUp, PayBonus, draft
 from crowdstack.plan.cost import cost
 from crowdstack.plan.decide import RestState, target_met
-from crowdstack.plan.desired import Count, Desired, ceil_div
+from crowdstack.plan.desired import Count, Desired
 from crowdstack.providers.prolific.api import Prolific
 from crowdstack.providers.prolific.provider import ProlificProvider
-from crowdstack.providers.prolific.transport import Transport
-from crowdstack.reconcile.loop import _Loop
 from crowdstack.reconcile.observe import observe
 from crowdstack.reconcile.settle import settle
 from crowdstack.server import pool
 from crowdstack.store.store import PeeweeStore
-from crowdstack.tokens import Secret
 from tests.contracts.store import TASK, items
 from tests.crowds import people
-from tests.crowds.people import Conduct
-from tests.crowds.server import Line, Pause, Server
+from tests.crowds.parts import (
+    TOKEN,
+    Broken,
+    Clock,
+    Copyless,
+    Log,
+    NoCrowd,
+    Process,
+    Reconciler,
+    Wire,
+    hold,
+    new_store,
+)
+from tests.crowds.server import Line, Server
+from tests.crowds.terms import HOUR, MINUTE, Terms
 from tests.money.world import Killed, Life, Mortal
 from tests.plan.builders import desired as wish
 
-TOKEN = "t0ken-of-the-fake-account"
 CODES = {"done": "DONE1234", "nothing": "NONE1234"}
 REWARD = 50
 FEE_BP = 4280
-MINUTE, HOUR = 60.0, 3600.0
 MOST_TICKS = 1500  # of one run; more is no rest
-
-
-class Broken(AssertionError):
-    """A promise about money or people does not hold."""
-
-
-def hold(condition: object, promise: str, found: object = "") -> None:
-    if not condition:
-        raise Broken(f"{promise}: {found}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What is the case in one run."""
-
-    units: int
-    per_visit: int
-    repeats: int
-    count: Count
-    wave: int | None
-    surplus: int
-    budget: int | None  # visits that it pays for
-    wallet: int  # visits that are in it at first
-    fills: tuple[float, ...]  # when it is filled
-    faults: Mapping[str, float]
-    faults_end: float
-    mortal: float  # share of lives that are killed
-    drops: float  # of calls to the server
-    short_lease: float
-    keep: bool
-    no_data: str
-    twice: int  # visits of one participant
-    gap_s: float  # mean time between two who come
-    work_s: tuple[float, float]
-    timeout_s: int
-    limit_s: float
-    verdicts: tuple[float, float, float]  # of answers: approved, excluded, rejected
-    review_s: float
-    bonuses: int
-    hand: str | None  # what somebody does on the provider's site
-    operator: str | None  # what the operator does meanwhile
-    abandoned: float | None  # when we stop for good
-    people: int  # most that ever come
-    settings: Mapping[str, Any]
-    conduct: Conduct
-    top_up: int | None  # at most; a visit is said to take a minute
-
-    @classmethod
-    def draw(cls, seed: int) -> Terms:
-        draw = random.Random(f"terms:{seed}")
-        often = draw.random
-        per_visit = draw.randint(1, 5)
-        repeats = 1 if often() < 0.7 else 2
-        units = draw.randint(8, 30) // repeats
-        visits = ceil_div(units * repeats, per_visit)
-        surplus = draw.choice([0, 2, 10, 30, 60])
-        wild = draw.choice([0.0, 0.3, 1.0])
-        faults = {
-            "429": 0.1, "5xx_before": 0.03, "5xx_after": 0.03, "drop_before": 0.02, "drop_after": 0.03,
-            "timeout_after": 0.03, "stale": draw.choice([0.0, 0.1]),
-        }  # fmt: skip
-        most_s = draw.randint(20, 50)
-        return cls(
-            units=units,
-            per_visit=per_visit,
-            repeats=repeats,
-            count=draw.choice([Count.APPROVED, Count.APPROVED, Count.SUBMITTED]),
-            wave=draw.choice([None, None, 1, 2, 4]),
-            surplus=surplus,
-            budget=draw.choice([None, None, None, 1000, 1000, visits + surplus, visits, max(1, visits // 2)]),
-            wallet=draw.choice([1000, 1000, 1000, visits, max(1, visits // 2), 0]),
-            fills=tuple(sorted(draw.uniform(0, 20 * MINUTE) for _ in range(2))),
-            faults={name: rate * wild for name, rate in faults.items() if rate},
-            faults_end=draw.uniform(4, 15) * MINUTE,
-            mortal=draw.choice([0.0, 0.5, 0.9]),
-            drops=draw.choice([0.0, 0.01, 0.05]),
-            short_lease=draw.choice([0.0, 0.05]),
-            keep=often() < 0.05,
-            no_data=draw.choice(["ask_return", "ask_return", "reject", "approve"]),
-            twice=draw.choice([1, 1, 3]),
-            gap_s=draw.choice([4.0, 8.0, 15.0]),
-            work_s=(5.0, float(most_s)),
-            timeout_s=draw.choice([45, 90]),
-            limit_s=6 * MINUTE,
-            verdicts=draw.choice([(1.0, 0.0, 0.0), (0.8, 0.1, 0.1), (0.5, 0.1, 0.4)]),
-            review_s=draw.choice([30.0, 120.0]),
-            bonuses=draw.choice([0, 0, 1, 3]),
-            hand=draw.choice([None] * 16 + ["PAUSE", "STOP", "APPROVE", "REJECT", "DELETE"]),
-            operator=draw.choice([None] * 12 + ["pause"] + ["pause", "destroy", "destroy now"]),
-            abandoned=draw.uniform(1, 25) * MINUTE if often() < 0.1 else None,
-            people=draw.choice([4000] * 11 + [visits]),
-            settings={
-                "publishing_s": draw.choice([0, 2, 20]),
-                "completion_lag_s": draw.choice([0, 0, 5]),
-                "pay_lag_s": draw.choice([0, 5, 40]),
-                "full_when_taken": often() < 0.5,
-                "freed_is_active": often() < 0.5,
-                "reserved_s": draw.choice([60, 300]),
-            },
-            conduct=draw.choice([Conduct(), Conduct(), Conduct(forged=0.3), Conduct(returns=0.3, times_out=0.1)]),
-            top_up=draw.choice([None, 10, 40]),
-        )
-
-    @property
-    def easy(self) -> bool:
-        """Whether money, places and people suffice, so that the run must come to its end by itself."""
-        enough = self.budget is None or self.budget >= 1000
-        willing = self.hand is None and self.operator in (None, "pause") and self.abandoned is None and not self.keep
-        return enough and willing and self.surplus >= 30 and self.verdicts[0] >= 0.8 and self.people >= 1000
-
-
-class Seeded:
-    """Stands for `secrets`, so that a run replays exactly."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(f"ids:{seed}")
-
-    def token_urlsafe(self, size: int) -> str:
-        return "".join(self._random.choices("abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789", k=size))
-
-    def token_bytes(self, size: int) -> bytes:
-        return self._random.randbytes(size)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Every id that is made up inside comes from the seed, and so does the jitter of waits."""
-    modules: list[Any] = [crowdstack.server.pool, crowdstack.store.layout, crowdstack.store.runs]
-    before = [module.secrets for module in modules]
-    made, state = Seeded(seed), random.getstate()
-    for module in modules:
-        module.secrets = made
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
-        for module, was in zip(modules, before, strict=True):
-            module.secrets = was
-
-
-class Wire(Transport):
-    """The client's transport with the service at the other end of a call instead of a socket."""
-
-    def __init__(self, world: World, life: Life) -> None:
-        super().__init__(
-            Secret(TOKEN.encode()),
-            adapter=InProcessTransport(world.service),  # type: ignore[arg-type]
-            sleep=world.fake.advance,
-            wall=lambda: world.now,
-        )
-        self._world, self._life = world, life
-
-    def _exchange(self, method: str, target: str, body: Any, deadline: float) -> tuple[int, Mapping[str, str], bytes]:
-        return self._life.around(self._world.exchange)(method, self.origin + target, body)  # type: ignore[no-any-return]
-
-
-@dataclass
-class Clock:
-    world: World
-
-    def now(self) -> datetime:
-        return self.world.utc()
-
-    def monotonic(self) -> float:
-        return self.world.now
-
-    async def sleep(self, seconds: float) -> None:
-        await Pause(seconds)
-
-
-class Log:
-    """Words of the reconciler's. A fault that is no error of ours is a fault of the program, and ends the run."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def info(self, text: str, *values: object) -> None:
-        self.lines.append(text % values)
-
-    warning = info
-
-    def exception(self, text: str) -> None:
-        fault = sys.exc_info()[1]
-        if isinstance(fault, Broken):
-            raise fault
-        raise Broken(f"a round failed: {fault!r}") from fault
-
-
-class Reconciler(_Loop):
-    """The loop, stepped: its verbs run at once, and where it waits it yields to the world."""
-
-    async def _aside(self, verb: Callable[..., Any], *arguments: Any) -> Any:
-        return verb(*arguments)
-
-
-class NoCrowd:
-    """People come by themselves."""
-
-    def ensure(self) -> None: ...
-
-    def running(self) -> bool:
-        return True
-
-    def stop(self) -> None: ...
-
-    def links(self) -> Mapping[WorkerId, str]:
-        return {}
-
-
-class Copyless:
-    """A store without backups: what they are for is not part of this."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def backup(self, to: str) -> None:
-        pass
 
 
 @dataclass
@@ -293,6 +75,7 @@ class World:
     log: Log = field(default_factory=Log)
 
     codes: ClassVar[dict[str, str]] = CODES
+    api_class: ClassVar[type[Prolific]] = Prolific
     provider_class: ClassVar[type[ProlificProvider]] = ProlificProvider
     reconciler_class: ClassVar[type[Reconciler]] = Reconciler
 
@@ -349,6 +132,7 @@ class World:
         self.faulty = True
         self.decided_by_hand: set[str] = set()
         self.pays: list[tuple[str, int]] = []  # (submission, minor) of each payment of a bonus that may have been taken
+        self.ordered: set[tuple[str, int]] = set()  # bonuses: (submission, minor) of each
         self.asked_to_end = False  # the operator destroyed it
         self.abandoned_at: float | None = None
         self.left_at = Money(0, "USD")  # the exposure when we stopped for good
@@ -358,8 +142,10 @@ class World:
         self._came = 0
         self._bonuses = 0
         self._resting: tuple[object, float] = (None, self.now)
-        self._alive: Coroutine[Any, Any, None] | None = None
+        self._writes = 0  # to the provider
+        self._stops: set[int] = set()  # the numbers of those before which the reconciler stands still
         self.preview()
+        self._stops.update(random.Random(f"stops:{self.seed}").sample(range(1, 30), terms.seconds))
         self.fake.world.faults.set(terms.faults)
 
     def preview(self) -> None:
@@ -375,18 +161,13 @@ class World:
         return Terms.draw(self.seed)
 
     def open_store(self) -> PeeweeStore:
-        template = self.folder.parent / "template.db"
-        if not template.exists():
-            made = self.folder.parent / f"{self.folder.name}-template.db"
-            PeeweeStore(made).close()
-            made.rename(template)
-        shutil.copyfile(template, self.folder / "store.db")
+        (self.folder / "store.db").write_bytes(new_store())
         return PeeweeStore(self.folder / "store.db")
 
     def open_provider(self, life: Life) -> ProlificProvider:
         store = Mortal(self.store, life)
         return self.provider_class(
-            Prolific(Wire(self, life), workspace=self.fake.workspace.id, currency="USD"),
+            self.api_class(Wire(self, life), workspace=self.fake.workspace.id, currency="USD"),
             self.desired.provider,
             page=lambda key: f"https://study.example.org/?t=signed-for-{key}",
             memory=lambda run: Mortal(store.memory(run), life),
@@ -448,6 +229,8 @@ class World:
         """The whole of it: until the run is over or rests for good, and what came of it."""
         terms = self.terms
         self.at(0, self.live)
+        for _ in range(terms.seconds):  # by somebody who does `up` again
+            self.at(self.random.uniform(0, 15) * MINUTE, self.live)
         self.at(self.random.uniform(0, terms.gap_s), self.come)
         self.at(terms.faults_end, self.faults_end)
         for after_s in terms.fills:
@@ -486,31 +269,48 @@ class World:
     # ------------------------------------------------------------------ the reconciler
 
     def live(self) -> None:
-        """A life of the reconciler's process."""
+        """A life of a reconciler's process: it leads the run, or ends where another does."""
         if self.done:
             return
         killed = self.faulty and self.random.random() < self.terms.mortal
         life = Life(until=self.random.randint(1, 160) if killed else None, before=self.random.random() < 0.5)
-        store = Mortal(self.seen_store(), life)
-        loop = self.reconciler(life, store, Mortal(self.open_provider(life), life))
-        self._alive = loop.live()
-        self.step()
+        if process := self.start(life):
+            self.step(process)
 
-    def step(self) -> None:
+    def start(self, life: Life) -> Process | None:
+        """As `reconcile` does; None: the run has one."""
+        store, held = self.seen_store(), ExitStack()
+        try:
+            held.enter_context(store.reconciler_lock(self.run.id))
+        except LockHeld:
+            return None
+        loop = self.reconciler(life, Mortal(store, life), Mortal(self.open_provider(life), life))
+        return Process(loop.live(), held)
+
+    def second(self) -> None:
+        """While the one that there is stands still, as a process that was stopped, another is started and does what it can."""
+        if process := self.start(Life()):
+            for _ in range(8):
+                process.rounds.send(None)
+            process.held.close()
+
+    def step(self, process: Process) -> None:
         """From one wait of the reconciler's to the next."""
-        if self.done or self._alive is None:
+        if self.done:
+            process.held.close()
             return
         self.ticks += 1
         hold(self.ticks <= MOST_TICKS, "I13", f"no rest after {self.ticks} ticks: {self.store.noted(self.run.id)}")
         try:
-            waits_s = self._alive.send(None)
+            waits_s = process.rounds.send(None)
         except StopIteration:
-            self.over, self.was_met, self._alive = True, self.met(), None
+            process.held.close()
+            self.over, self.was_met = True, self.met()
         except Killed:
-            self._alive = None
+            process.held.close()
             self.at(self.random.choice([0.5, 20.0, 300.0]), self.live)
         else:
-            self.at(self.pace(waits_s), self.step)
+            self.at(self.pace(waits_s), lambda: self.step(process))
         for promise in self.promises:
             promise(self)
 
@@ -519,10 +319,16 @@ class World:
         if waits_s < 0.1:
             return self.random.uniform(0.01, 2)
         if waits_s < 0.5:
-            return self.random.uniform(10, 40)
-        return self.random.choice([20.0, 45.0, 75.0, 120.0])  # at times sooner than what was refused is tried again
+            return self.random.uniform(10, 40) if self.faulty else self.random.uniform(20, 60)
+        longer = self.now > self.begin + 30 * MINUTE  # 20: at times sooner than what was refused is tried again
+        return self.random.choice([20.0, 100.0, 200.0] if longer else [20.0, 45.0, 75.0, 120.0])
 
     def exchange(self, method: str, url: str, body: Any) -> tuple[int, Mapping[str, str], bytes]:
+        self._writes += method != "GET"
+        if method != "GET" and self._writes in self._stops:
+            self.second()
+        if method == "POST" and url.endswith("/submissions/bonus-payments/"):
+            body = self.as_understood(body)
         text = b"" if body is None else json.dumps(body).encode()
         if method == "POST" and url.endswith("/pay/"):
             bulk = self.fake.world.bulks.get(url.split("/")[-3])
@@ -541,6 +347,14 @@ class World:
             raise requests.ConnectionError("the connection was closed without an answer")
         content, headers = encode(answer)
         return answer.status, headers, content
+
+    def as_understood(self, body: Any) -> Any:
+        """The provider's reading of bonuses: where it takes cents for dollars, or the other way round, it is another sum."""
+        if self.terms.understood == 1:
+            return body
+        lines = [line.split(",") for line in body["csv_bonuses"].splitlines()]
+        read = [f"{id_},{max(0.01, float(amount) * self.terms.understood):.2f}" for id_, amount in lines]
+        return {**body, "csv_bonuses": "\n".join(read)}
 
     def check_intents(self) -> None:
         """I5: what has just been done was written down, and had no result yet."""
@@ -649,6 +463,7 @@ class World:
             amount=self.gross(net.minor),
             reason="well done",
         )
+        self.ordered.add((chosen.id, net.minor))
         try:
             self.store.record_intents(
                 self.run.id, [draft(bonus, self.utc())], budget=self.desired.budget, now=self.utc()
@@ -731,8 +546,9 @@ class World:
         if study is not None and study.deleted:
             self.destroy(now=self.asked_to_end)  # those who were inside cannot hand in any more
         elif unanswered:
-            for visit in unanswered:
-                self.decide_by_hand(visit.submission, approve=self.random.random() < 0.5)
+            for visit in unanswered:  # as the site shows them, which may be ahead of us
+                if self.fake.world.submissions[visit.submission].status is SubmissionStatus.AWAITING_REVIEW:
+                    self.decide_by_hand(visit.submission, approve=self.random.random() < 0.5)
         elif study is not None and study.status is StudyStatus.PAUSED and "provider's site" in why:
             self.fake.by_hand(study.id, "START")
         elif rest == RestState.BUDGET.value and self.random.random() < 0.5:

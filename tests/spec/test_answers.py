@@ -121,9 +121,9 @@ def test_a_repeat_inside_a_repeat_is_refused(pattern: str) -> None:
 def test_many_repeats_in_a_row_need_a_shorter_text(pattern: str) -> None:
     safe = longest_safe(pattern, 4096)
     assert 200 < safe < 4096
-    began = time.perf_counter()
+    began = time.process_time()  # which other programs do not take part in
     validator({"pattern": pattern}).is_valid("a" * safe)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_the_shorter_text_that_is_asked_for_is_taken(tmp_path: Path) -> None:

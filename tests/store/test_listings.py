@@ -49,6 +49,16 @@ _COUNTING = (SubmissionStatus.SUBMITTED, SubmissionStatus.APPROVED)
 _JUDGED = (SubmissionStatus.EXCLUDED, SubmissionStatus.REJECTED)
 
 
+def test_a_listing_that_was_kept_costs_nothing_when_it_is_told_again(store: PeeweeStore) -> None:
+    run, _, _ = started(store, "a")
+    study, listing = StudyKey(run.id), Listing(visits=(), at=NOW)
+    changes = []
+    for told in (listing, listing, Listing(visits=(), at=NOW)):
+        store.keep_listing(run.id, study, told, gross=CENTS, now=NOW)
+        changes.append(store._database.peewee.connection().total_changes)
+    assert changes[0] == changes[1] < changes[2]
+
+
 class Crossings(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()

@@ -83,11 +83,11 @@ frame_texts = st.builds(
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=2000) | json_values.map(json.dumps) | frame_texts)
 def test_parse_frame_is_total(raw: str | bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # which other programs do not take part in
     try:
         frame = worker.FROM_WORKER.parse(raw, BOUNDS)
     except FrameError:
         pass
     else:
         assert worker.FROM_WORKER.parse(worker.FROM_WORKER.to_json(frame), BOUNDS) == frame
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

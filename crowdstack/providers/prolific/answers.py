@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from crowdstack.model import Money
@@ -19,6 +20,21 @@ from crowdstack.tokens import Secret
 E = TypeVar("E", bound=Enum)
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?")
+
+
+@lru_cache(maxsize=4096)  # a list tells the same times whenever it is read
+def _time(text: str) -> datetime | None:
+    """In UTC; None where the text says none."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    day, clock, part, zone = match.groups()
+    zone = "+00:00" if zone in (None, "Z") else zone
+    try:
+        read = datetime.fromisoformat(f"{day}T{clock}.{(part or '').ljust(6, '0')[:6]}{zone[:3]}:{zone[-2:]}")
+    except ValueError:
+        return None
+    return read.astimezone(timezone.utc)
 
 
 class Unreadable(ValueError):
@@ -84,18 +100,10 @@ class Fields:
 
     def time_or_none(self, name: str) -> datetime | None:
         found = self.value.get(name)
-        match = _TIME.fullmatch(found) if isinstance(found, str) else None
-        if match is None:
-            if found is None:
-                return None
+        read = _time(found) if isinstance(found, str) else None
+        if read is None and found is not None:
             raise Unreadable(f"{self._name(name)} is no time")
-        day, clock, part, zone = match.groups()
-        zone = "+00:00" if zone in (None, "Z") else zone
-        try:
-            read = datetime.fromisoformat(f"{day}T{clock}.{(part or '').ljust(6, '0')[:6]}{zone[:3]}:{zone[-2:]}")
-        except ValueError:
-            raise Unreadable(f"{self._name(name)} is no time") from None
-        return read.astimezone(timezone.utc)
+        return read
 
     def one_of(self, name: str, kind: type[E]) -> E:
         """A member of `kind`, which turns words that it does not know into UNKNOWN."""

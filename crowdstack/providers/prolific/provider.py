@@ -57,7 +57,7 @@ class ProlificProvider(Audience, Payments, Messages, Watching):
         if places < 1:
             raise Refused(f"a study needs places, not {places}")
         notes = self._notes(key)
-        id_ = notes.get("study") or self._find(key) or self._create(key, places, reward, title)
+        id_ = self._id(key) or self._find(key) or self._create(key, places, reward, title)
         notes.put("reward", str(reward))
         notes.put("study", id_)
         if self._fetch(id_).status is StudyStatus.UNPUBLISHED:
@@ -195,6 +195,10 @@ class ProlificProvider(Audience, Payments, Messages, Watching):
         if self._id(key) is not None and self._look(key) is None:
             return None
         listed = self._listed(key)
+        if told := self._told.get(key):
+            return told
+        if told := self._told.get(key):
+            return told
         visits = tuple(
             ListedVisit(
                 visit=visit_of(key, WorkerId(found.participant), found.id),
@@ -208,4 +212,7 @@ class ProlificProvider(Audience, Payments, Messages, Watching):
             )
             for found in listed
         )
-        return Listing(visits=visits, at=self._asked.get(key) or self._now())
+        listing = Listing(visits=visits, at=self._asked.get(key) or self._now())
+        if key in self._asked:
+            self._told[key] = listing
+        return listing

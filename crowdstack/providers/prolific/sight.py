@@ -12,7 +12,7 @@ from typing import Any
 
 from crowdstack.errors import NotYet, Refused
 from crowdstack.model import Money, RunId, StudyKey
-from crowdstack.ports import Memory
+from crowdstack.ports import Listing, Memory
 from crowdstack.providers.pace import Paced
 from crowdstack.providers.prolific.answers import Study, Submission
 from crowdstack.providers.prolific.api import PAGE, Prolific
@@ -59,9 +59,11 @@ class Sight:
         self._studies: dict[StudyKey, Paced[Study | None]] = {}
         self._visits: dict[StudyKey, Paced[tuple[Submission, ...]]] = {}
         self._asked: dict[StudyKey, datetime] = {}  # when the visits were last asked for
+        self._told: dict[StudyKey, Listing] = {}  # what they were then
         self._paused: dict[StudyKey, Study] = {}  # as it was when it was first found paused
         self._quotes: dict[Money, Money] = {}
         self._noted: dict[StudyKey, Memory] = {}
+        self._ids: dict[StudyKey, str] = {}
 
     def close(self) -> None:
         self._api.http.close()
@@ -77,7 +79,10 @@ class Sight:
         return self._noted[key]
 
     def _id(self, key: StudyKey) -> str | None:
-        return self._notes(key).get("study")
+        """Of our study. Once it is noted it is the one for good."""
+        if key not in self._ids and (noted := self._notes(key).get("study")):
+            self._ids[key] = noted
+        return self._ids.get(key)
 
     def _look(self, key: StudyKey) -> Study | None:
         """None: there is none, or it was deleted on the site."""
@@ -130,6 +135,7 @@ class Sight:
             with shown(id_):
                 found = tuple(self._api.list_submissions(id_))
             self._asked[key] = at
+            self._told.pop(key, None)
             self._visits[key].first_s = self._pace_s[0] * (
                 1 + len(found) // PAGE
             )  # as many requests a minute as before

@@ -66,6 +66,7 @@ class Service:
         self._answers: dict[str, list[Said]] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
+        self.pauses = 0  # of 50 ms each, that it made while somebody waited for it
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -97,6 +98,11 @@ class Service:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def pause(self) -> bool:
+        """Keep the client waiting a while; whether all is over."""
+        self.pauses += 1
+        return self._over.wait(0.05)
 
     def answer(self, heard: Heard) -> Said:
         self.heard.append(heard)
@@ -147,12 +153,12 @@ class Service:
                 if said.fault in (TRICKLE, OPEN):
                     for byte in data:
                         self.wfile.write(bytes([byte]))
-                        if service._over.wait(0.05):
+                        if service.pause():
                             return
                 else:
                     self.wfile.write(data)
-                if said.fault == STALL:
-                    service._over.wait(30)
+                while said.fault == STALL and not service.pause():
+                    pass
                 if said.fault:
                     self.close_connection = True
 

@@ -54,7 +54,7 @@ class Lab:
         self.service = Service(self.fake)
         self.notes: dict[RunId, Notes] = {}
 
-    def open(self, **more: object) -> ProlificProvider:
+    def open(self, *, pace_s: tuple[float, float] = (0, 0), **more: object) -> ProlificProvider:
         http = Transport(
             Secret(TOKEN.encode()),
             adapter=InProcessTransport(self.service, self.fake.advance),  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ class Lab:
             runs=lambda: [run for run, notes in self.notes.items() if notes],
             now=lambda: datetime.fromtimestamp(self.fake.now, timezone.utc),
             monotonic=lambda: self.fake.now,
-            pace_s=(0, 0),
+            pace_s=pace_s,
         )
 
     def _memory(self, run: RunId) -> Memory:
@@ -129,6 +129,19 @@ def test_everybody_who_took_a_place_is_told_with_our_name_of_the_visit(lab: Lab,
         submission: (visit, ANN, ListedState.AWAITING, "DONE1234"),
         inside.id: (visit_of(KEY, BOB, inside.id), BOB, ListedState.RESERVED, None),
     }
+
+
+def test_until_the_visits_are_asked_for_anew_they_are_the_same_listing(lab: Lab) -> None:
+    provider = lab.open(pace_s=(30, 30))
+    lab.open_study(provider)
+    first = provider.fetch_visits(KEY)
+    lab.fake.advance(29)
+    assert first is not None
+    assert provider.fetch_visits(KEY) is first
+    lab.fake.advance(2)
+    later = provider.fetch_visits(KEY)
+    assert later is not None
+    assert later.at > first.at, "nobody came, and now that is known of a later time"
 
 
 @pytest.mark.parametrize("fault", ["5xx_after", "drop_after", "timeout_after"])

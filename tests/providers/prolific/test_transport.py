@@ -254,10 +254,9 @@ def test_a_request_ends_within_its_budget(service: Service, fault: str, act: Any
     body = {"id": "x" * 4000}
     service.says(ME, body, fault=fault)
     service.says(MESSAGE, body, fault=fault, odd=True)
-    began = time.monotonic()
     with pytest.raises(Busy):
         act(service, budget_s=1.0)
-    assert time.monotonic() - began < 4.0
+    assert service.pauses < 80, "it would have gone on for 200 s, or for ever"
 
 
 def test_a_write_takes_no_connection_that_stood_idle(service: Service) -> None:
