@@ -165,6 +165,9 @@ def test_preview_says_which_groups_would_be_made(task: list[str], capsys: pytest
     assert "+  participant group crowdstack:birds-prolific:blocked, with 1 workers" in said
     assert "+  participant group crowdstack:birds-prolific:allowed, with 0 workers" in said
     assert "groups allowed: who holds trained" in said
+    assert "nobody holds trained, which workers.require asks for" in said
+    assert run(["preview", *task, "--set", "workers.require=[]"]) == 0
+    assert "nobody holds" not in capsys.readouterr().out
 
 
 def test_preview_refuses_a_group_that_is_not_there(task: list[str], capsys: pytest.CaptureFixture[str]) -> None:
