@@ -17,7 +17,6 @@ from crowdstack.errors import StateMismatch
 from crowdstack.folder import Folder, open_private, private_folder, write_private
 from crowdstack.lock import held as held_lock
 from crowdstack.model import (
-    Admission,
     EndedVisit,
     Item,
     Money,
@@ -268,8 +267,10 @@ class Deployment:
             told = replace(told, notes=(*told.notes, *check_pay(desired)))
         steps = self._engine.preview(self._program(wanted.stack(stands.run))).steps
         changes = tuple(step for step in steps if step.operation is not Operation.SAME)
-        groups = () if observed.drained else self._provider.group_changes(desired.study, self._admission(desired))
-        return replace(told, steps=changes, lines=forecast(desired, observed), groups=groups)
+        admission = self._store.admission(desired.task, **desired.admission_rules)
+        groups = () if observed.drained else self._provider.group_changes(desired.study, admission)
+        notes = told.notes if admission.allowed != () else (*told.notes, _nobody(desired))
+        return replace(told, steps=changes, lines=forecast(desired, observed), groups=groups, notes=notes)
 
     def up(
         self,
@@ -449,9 +450,6 @@ class Deployment:
             drained=not stands.new and self._store.drained(stands.run),
         )
 
-    def _admission(self, desired: Desired) -> Admission:
-        return self._store.admission(desired.task, **desired.admission_rules)
-
     def _ended(self, run: RunId, desired: Desired) -> tuple[EndedVisit, ...]:
         """Visits that can be settled now."""
         return tuple(
@@ -465,6 +463,11 @@ def stage(folder: Folder, bundle: Bundle) -> None:
     for digest, content in bundle.sources.items():
         if not (blobs / digest).exists():
             write_private(blobs / digest, content)
+
+
+def _nobody(desired: Desired) -> str:
+    asked = " and ".join(desired.require)
+    return f"nobody holds {asked}, which workers.require asks for: nobody can come until `crowdstack workers qualify`"
 
 
 def _going(run: Run) -> StateMismatch:

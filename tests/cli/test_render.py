@@ -13,7 +13,7 @@ from crowdstack.cli import render
 from crowdstack.errors import CrowdstackError, Problem, SpecError
 from crowdstack.model import UnitCounts
 from crowdstack.plan.fees import PayVerdict, charge
-from crowdstack.ports import Operation
+from crowdstack.ports import GroupChange, Operation
 from tests.cli.conftest import Call
 from tests.cli.world import World, a_cost, a_line, a_preview, a_status, a_step, usd
 
@@ -107,6 +107,7 @@ def test_hostile_text_prints_as_text(call: Call, tmp_path: Path, command: str, f
             "edits": (HOSTILE,),
             "never_changes": (HOSTILE,),
             "steps": (a_step(Operation.UPDATE, HOSTILE, changed=(HOSTILE,)),),
+            "groups": (GroupChange(name=HOSTILE, made=True),),
         },
         status_says={
             "loop_note": HOSTILE,
@@ -153,6 +154,12 @@ PREVIEWS = {
         ),
         cost=a_cost(per_unit=None, per_hour=None),
         notes=("provider: mock, no real money",),
+    ),
+    "preview-with-groups": a_preview(
+        groups=(
+            GroupChange(name="crowdstack:birds:blocked", made=True, joining=2),
+            GroupChange(name="crowdstack:birds:allowed", made=False, joining=3, leaving=1),
+        )
     ),
     "preview-with-fees": a_preview(
         cost=a_cost(

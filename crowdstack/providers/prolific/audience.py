@@ -15,10 +15,11 @@ from crowdstack.errors import Refused
 from crowdstack.model import Admission, StudyKey, WorkerId
 from crowdstack.ports import GroupChange
 from crowdstack.providers.prolific.answers import Group
+from crowdstack.providers.prolific.faults import ApiRefused
 from crowdstack.providers.prolific.legacy import as_filter
 from crowdstack.providers.prolific.money import is_id
 from crowdstack.providers.prolific.sight import Sight
-from crowdstack.providers.prolific.terms import own_group
+from crowdstack.providers.prolific.terms import own_groups
 
 ALLOW, BLOCK = "participant_group_allowlist", "participant_group_blocklist"
 _NAMED = {"allow_groups": ALLOW, "block_groups": BLOCK}  # settings
@@ -30,8 +31,7 @@ class Audience(Sight):
         """Found by its name or made, then filled: `open_study` goes by the notes, so by groups that are complete."""
         there = self._api.list_groups()
         for end, workers in _own(admission):
-            name = own_group(key, end)
-            group = group_named(there, name) or self._api.create_group(name)
+            group = self._own_group(there, key, end) or self._make_own_group(key, end)
             members = self._api.list_members(group.id)
             if joining := workers - members:
                 self._api.add_members(group.id, sorted(joining))
@@ -47,11 +47,11 @@ class Audience(Sight):
             missing = [name for name in dict.fromkeys(named) if self._group(there, name) is None]
             changes += [GroupChange(name=name, made=True) for name in missing]
         for end, workers in _own(admission):
-            group = group_named(there, own_group(key, end))
+            group = self._own_group(there, key, end)
             members = set() if group is None else self._api.list_members(group.id)
             if group is None or members != workers:
                 change = GroupChange(
-                    name=own_group(key, end),
+                    name=own_groups(key, end)[0] if group is None else group.name,
                     made=group is None,
                     joining=len(workers - members),
                     leaving=len(members - workers),
@@ -79,6 +79,22 @@ class Audience(Sight):
         for end, filter_id in _OWN.items():
             if id_ := self._notes(key).get(f"group:{end}"):
                 yield {"filter_id": filter_id, "selected_values": [id_]}
+
+    def _own_group(self, there: Sequence[Group], key: StudyKey, end: str) -> Group | None:
+        """The one that the study was made with, whatever it is called now; before that, by its name."""
+        names = [self._notes(key).get(f"group:{end}"), *own_groups(key, end)]
+        return next((found for name in names if name and (found := group_named(there, name))), None)
+
+    def _make_own_group(self, key: StudyKey, end: str) -> Group:
+        """The name of a group that somebody deleted may stay taken: then under the next one."""
+        names = own_groups(key, end)
+        for name in names[:-1]:
+            try:
+                return self._api.create_group(name)
+            except ApiRefused as fault:
+                if fault.status != 400:
+                    raise
+        return self._api.create_group(names[-1])
 
     def _group(self, there: Sequence[Group], name: str) -> Group | None:
         """One that the spec names; None: it is to be made."""

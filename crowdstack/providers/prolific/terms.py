@@ -18,9 +18,11 @@ def mark(key: StudyKey) -> str:
     return f"crowdstack:{key}"
 
 
-def own_group(key: StudyKey, end: str) -> str:
-    """The name of a participant group of the task's own; its runs share it. A study's key is its run: <task>-<number>."""
-    return f"crowdstack:{key.rpartition('-')[0]}:{end}"
+def own_groups(key: StudyKey, end: str) -> tuple[str, ...]:
+    """The name of a participant group of the task's own, and others should it be taken. The task's runs share it; a study's key
+    is its run: <task>-<number>."""
+    name = f"crowdstack:{key.rpartition('-')[0]}:{end}"
+    return (name, *(f"{name}:{number}" for number in range(2, 6)))
 
 
 def study_draft(

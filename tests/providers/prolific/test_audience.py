@@ -96,6 +96,20 @@ def test_a_lost_answer_leads_to_one_group_with_all_its_members(lab: Lab, fault: 
     assert members(lab) == {BLOCKED: {BOB, EVE}}
 
 
+def test_a_group_that_was_renamed_is_still_ours_and_one_that_was_deleted_is_made_under_another_name(lab: Lab) -> None:
+    provider = lab.open()
+    provider.set_workers(KEY, Admission(blocked=(BOB,)))
+    (ours,) = lab.fake.world.groups.values()
+    ours.name = "nobody wanted"
+    provider.set_workers(KEY, Admission(blocked=(EVE,)))
+    assert members(lab) == {"nobody wanted": {EVE}}
+    ours.name, ours.deleted = BLOCKED, True
+    assert provider.group_changes(KEY, Admission(blocked=(EVE,)))[0].made
+    for _ in range(2):
+        lab.open().set_workers(KEY, Admission(blocked=(EVE,)))
+    assert members(lab) == {BLOCKED: {EVE}, f"{BLOCKED}:2": {EVE}}
+
+
 def test_somebody_of_another_crowd_is_no_participant(lab: Lab) -> None:
     told = Admission(blocked=(BOB, WorkerId("w.17@lab")))
     lab.open().set_workers(KEY, told)
@@ -165,6 +179,9 @@ def test_preview_says_which_groups_would_be_made(task: list[str], capsys: pytest
     assert "+  participant group crowdstack:birds-prolific:blocked, with 1 workers" in said
     assert "+  participant group crowdstack:birds-prolific:allowed, with 0 workers" in said
     assert "groups allowed: who holds trained" in said
+    assert "nobody holds trained, which workers.require asks for" in said
+    assert run(["preview", *task, "--set", "workers.require=[]"]) == 0
+    assert "nobody holds" not in capsys.readouterr().out
 
 
 def test_preview_refuses_a_group_that_is_not_there(task: list[str], capsys: pytest.CaptureFixture[str]) -> None:
