@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crowdstack.errors import OverBudget
 from crowdstack.model import Money, PaidVisit, RunState, StudyState, VisitId, WorkerId
 from crowdstack.plan.actions import Action, CloseStudy, FixTopUp, OpenStudy, TearDown, TopUp
-from crowdstack.plan.cost import cost
+from crowdstack.plan.cost import check_budget, cost
 from crowdstack.plan.decide import Observed, RestState, decide
-from crowdstack.plan.desired import Desired
+from crowdstack.plan.desired import Desired, WhenShort
 from crowdstack.plan.fees import PayVerdict
+from crowdstack.plan.forecast import forecast
 from crowdstack.plan.measured import measured_pay, median_of, top_up
 from tests.plan.builders import CENTS_5, STUDY, desired, observed
 
@@ -78,6 +80,28 @@ def test_every_place_reserves_it() -> None:
     assert cost(wish(), there).total == CENTS_5 * 10
 
 
+def test_a_preview_lists_the_places_whose_top_up_fits_too() -> None:
+    there = observed(open=10, reserve=CENTS_5)
+    for wave in (None, 1):
+        want = wish(budget=Money(35, "USD"), when_short=WhenShort.PAUSE, wave=wave)
+        assert str(forecast(want, there)[0]) == "+ open study birds-1: 3 places"
+
+
+def test_what_this_run_reserves_is_not_taken_for_another_runs() -> None:
+    want = wish(budget=Money(145, "USD"))
+    begun = observed(open=5, submitted=5, places=10, paid=5, reserve=CENTS_5, exposure=Money(100, "USD"))
+    assert cost(want, begun).cap == cost(want, observed(open=10, reserve=CENTS_5)).cap == Money(145, "USD")
+
+
+def test_a_run_whose_top_ups_do_not_fit_is_refused_before_anything_is_done() -> None:
+    there = observed(open=10, reserve=CENTS_5)
+    check_budget(wish(budget=Money(150, "USD")), there)
+    with pytest.raises(
+        OverBudget, match=r"(?s)may cost 1.50 USD \(15 visits x 0.10 USD\).*lower provider.surplus or pay.top_up"
+    ):
+        check_budget(wish(budget=Money(149, "USD")), there)
+
+
 def test_it_is_decided_when_nothing_else_is_left_and_then_paid_and_then_the_run_is_over() -> None:
     assert actions(over(top_up=FIXED, drained=False, state=StudyState.OPEN)) == (CloseStudy(study=STUDY),)
     assert FIXED not in actions(over(top_up=FIXED, drained=False))
@@ -86,6 +110,12 @@ def test_it_is_decided_when_nothing_else_is_left_and_then_paid_and_then_the_run_
     assert isinstance(paying, TopUp)
     assert (paying.key, paying.payment, paying.net, paying.amount) == ("top_up:v2", "top_up:v2", CENTS_4, CENTS_5)
     assert actions(over(top_up=FIXED, top_up_fixed=True)) == (TearDown(),)
+
+
+def test_a_preview_shows_what_is_still_owed_on_top() -> None:
+    shown = forecast(wish(), over(top_up=FIXED, top_up_fixed=True, untopped=(UNSENT,)))
+    assert [str(line) for line in shown] == ["~ top up 1 visit: 0.05 USD", "- tear down"]
+    assert [str(line) for line in forecast(wish(), over(top_up=FIXED, top_up_fixed=True))] == ["- tear down"]
 
 
 def test_people_inside_are_waited_for_unless_there_is_no_time() -> None:
