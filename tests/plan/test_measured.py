@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crowdstack.errors import OverBudget
+from crowdstack.errors import OverBudget, PolicyRefused
 from crowdstack.model import Money, PaidVisit, RunState, StudyState, VisitId, WorkerId
 from crowdstack.plan.actions import Action, CloseStudy, FixTopUp, OpenStudy, TearDown, TopUp
 from crowdstack.plan.cost import check_budget, cost
@@ -16,7 +16,7 @@ from crowdstack.plan.decide import Observed, RestState, decide
 from crowdstack.plan.desired import Desired, WhenShort
 from crowdstack.plan.fees import PayVerdict
 from crowdstack.plan.forecast import forecast
-from crowdstack.plan.measured import measured_pay, median_of, top_up
+from crowdstack.plan.measured import check_measured_pay, measured_pay, median_of, top_up
 from tests.plan.builders import CENTS_5, STUDY, desired, observed
 
 CENTS_4 = Money(4, "USD")
@@ -209,3 +209,30 @@ def test_nothing_is_said_of_pay_of_which_nothing_was() -> None:
     told = measured_pay(desired(estimated_s=60), minutes(5), None)
     assert told is not None
     assert (told.verdict, str(told)) == (None, "0.60 USD an hour by the median of 1 visit, 5 min")
+
+
+# ---------------------------------------------------------------------- the next run
+
+
+def test_a_run_that_would_be_underpaid_as_the_last_one_was_is_refused_with_what_is_right() -> None:
+    measured = measured_pay(floor(), minutes(*[10] * 5), None)
+    with pytest.raises(PolicyRefused, match=r"(?s)1.00 USD for 10 min, the median .* is 6.00 USD an hour.*to 1.34 USD"):
+        check_measured_pay(floor(), floor(), measured)
+    (note,) = check_measured_pay(floor(refuse_underpaid=False), floor(), measured)
+    assert note.startswith("the pay is below the minimum: 1.00 USD for 10 min")
+
+
+@pytest.mark.parametrize(
+    ("now", "visits"),
+    [
+        (floor(reward=Money(134, "USD")), 5),
+        (floor(top_up=Money(34, "USD")), 5),
+        (floor(per_visit=2), 5),
+        (floor(minimum_hourly=None), 5),
+        (floor(), 4),
+    ],
+    ids=["reward", "top-up", "other visits", "no floor", "too few to tell"],
+)
+def test_what_was_mended_or_is_not_known_is_not_held_against_it(now: Desired, visits: int) -> None:
+    measured = measured_pay(floor(), minutes(*[10] * visits), None)
+    assert check_measured_pay(now, floor(), measured) == ()
