@@ -61,10 +61,11 @@ class MeasuredPay:
 
 
 def measured_pay(desired: Desired, times: Sequence[float], fixed: FixTopUp | None) -> MeasuredPay | None:
-    """`times`: seconds of each visit; `fixed`: what comes on top, if that was decided. None where no visit ended yet, or nothing
-    was said of time or pay."""
+    """`times`: seconds of each visit; `fixed`: what comes on top, if that was decided. None where no visit ended yet, nobody is
+    paid, or nothing was said of time or pay."""
     median_s = median_of(times)
-    if not median_s or (desired.visit_s is None and desired.minimum_hourly is None):
+    said = desired.visit_s is not None or desired.minimum_hourly is not None
+    if not median_s or not said or not desired.reward.minor:
         return None
     on_top = top_up(desired, median_s) if fixed is None else fixed.net
     paid = desired.reward + on_top

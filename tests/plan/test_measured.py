@@ -206,6 +206,7 @@ def test_what_comes_on_top_is_counted_and_what_was_fixed_is_what_comes() -> None
 def test_nothing_is_said_of_pay_of_which_nothing_was() -> None:
     assert measured_pay(floor(), [], None) is None
     assert measured_pay(desired(), minutes(5), None) is None
+    assert measured_pay(desired(estimated_s=60, reward=Money(0, "USD")), minutes(5), None) is None
     told = measured_pay(desired(estimated_s=60), minutes(5), None)
     assert told is not None
     assert (told.verdict, str(told)) == (None, "0.60 USD an hour by the median of 1 visit, 5 min")
