@@ -36,7 +36,7 @@ from crowdstack.plan.desired import Count, Desired, desired_of, stack_inputs
 from crowdstack.plan.fees import check_pay
 from crowdstack.plan.fixed import fixed_by_publishing
 from crowdstack.plan.forecast import Line, fold, forecast, journaled
-from crowdstack.plan.measured import MeasuredPay, measured_pay
+from crowdstack.plan.measured import MeasuredPay, check_measured_pay, measured_pay
 from crowdstack.plan.panels import review_span
 from crowdstack.ports import (
     Clock,
@@ -264,7 +264,7 @@ class Deployment:
             return told
         check_budget(desired, observed)
         if begins:
-            told = replace(told, notes=(*told.notes, *check_pay(desired)))
+            told = replace(told, notes=(*told.notes, *(check_pay(desired) or self._check_measured_pay(desired))))
         steps = self._engine.preview(self._program(wanted.stack(stands.run))).steps
         changes = tuple(step for step in steps if step.operation is not Operation.SAME)
         admission = self._store.admission(desired.task, **desired.admission_rules)
@@ -394,6 +394,13 @@ class Deployment:
             return None
         due_at = first_at + span
         return Review(waiting=waiting, due_at=due_at, left_s=round((due_at - self._clock.now()).total_seconds()))
+
+    def _check_measured_pay(self, desired: Desired) -> tuple[str, ...]:
+        last = next(reversed(self._store.runs(desired.task)), None)
+        if last is None:
+            return ()
+        before = Desired.from_settings(last.settings["desired"], run=last.id)
+        return check_measured_pay(desired, before, self.pay(last))
 
     def pay(self, run: Run) -> MeasuredPay | None:
         """What an hour of the run's visits was paid, by the time that they took."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,14 +12,17 @@ from typing import Any
 import pytest
 
 from crowdstack.cli import render
+from crowdstack.cli.main import run
 from crowdstack.deploy import Deployment, Review, Status
+from crowdstack.errors import PolicyRefused
 from crowdstack.folder import Folder
-from crowdstack.model import ListedState, Money
+from crowdstack.model import Assigned, AssignmentId, ListedState, Money, RunState, UnitId, WorkerId
 from crowdstack.plan.fees import PayVerdict
 from crowdstack.store.store import PeeweeStore
+from crowdstack.wiring import Project
 from tests.cli.world import a_status
 from tests.contracts.listing import Panel
-from tests.contracts.store import NOW, TASK, items
+from tests.contracts.store import NOW, TASK, Inbox, items, offered, settle
 from tests.plan.builders import desired
 
 AWAITING, APPROVED = ListedState.AWAITING, ListedState.APPROVED
@@ -67,6 +71,12 @@ class Desk:
         )
 
 
+def approve(desk: Desk, worker: str) -> None:
+    visit = desk.panel.says(worker, AWAITING)
+    hold = Assigned(assignment=AssignmentId(""), unit=UnitId(""), worker=WorkerId(worker), visit=visit, timeout_s=1)
+    settle(desk.store, desk.run, hold)
+
+
 @pytest.fixture
 def desk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Desk]:
     made = Desk(tmp_path, getattr(request, "param", "prolific"))
@@ -81,7 +91,7 @@ def test_who_waits_for_a_verdict_is_told_with_the_day_on_which_silence_pays(desk
     desk.clock.time = NOW + timedelta(days=20)
     due_at = NOW + timedelta(days=21, minutes=1)
     assert desk.status().review == Review(waiting=2, due_at=due_at, left_s=24 * 3600 + 60)
-    desk.panel.tells("ann", APPROVED)
+    approve(desk, "ann")  # by us; what the provider last said is older
     told = desk.status().review
     assert told is not None
     assert (told.waiting, told.due_at) == (1, due_at + timedelta(minutes=1))
@@ -118,3 +128,44 @@ def test_people_and_scripts_read_both() -> None:
     }  # fmt: skip
     assert "UTC, by now" in render.review(replace(waits, left_s=-5))
     assert render.status_data(a_status())["pay"] is None
+
+
+PANEL = """
+metadata: {name: birds}
+task: {reward: 0.01 USD, units_per_visit: 1, estimated_time: 1s}
+provider: {type: generic, finish: {code: BIRDS-7}, minimum_per_hour: 20.00 USD}
+"""
+
+
+def test_the_next_run_is_refused_at_a_pay_that_the_last_one_showed_to_be_too_low(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["new", "birds"]) == 0
+    (tmp_path / "birds" / "panel.yaml").write_text(PANEL)
+
+    def opened(*sets: str) -> Project:
+        return Project.open(
+            spec=tmp_path / "birds" / "task.yaml", overlays=[tmp_path / "birds" / "panel.yaml"], sets=sets
+        )
+
+    with closing(opened()) as project:
+        assert "36.00 USD per hour: fine" in render.preview(project.preview())
+        with closing(PeeweeStore(project.folder.store)) as store:
+            wanted = project._wanted
+            last = store.open_run(**wanted.arguments(fresh=False, now=NOW))
+            inbox = Inbox(store, last)
+            for number, unit in enumerate(offered(store, last)[:5]):
+                hold = inbox.hold(unit, f"worker-{number}")
+                inbox.answer(hold)
+                inbox.leave(hold)
+                inbox.deliver()
+            store.want(last.id, RunState.DESTROYED, NOW)
+            store.set_reached(last.id, RunState.DESTROYED, NOW)
+    with (
+        closing(opened()) as project,
+        pytest.raises(PolicyRefused, match=r"0.01 USD for 2 s, the median of the last"),
+    ):
+        project.preview()
+    with closing(opened("task.reward=0.02 USD")) as project:
+        project.preview()

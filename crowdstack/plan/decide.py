@@ -144,7 +144,7 @@ def _wind_up(desired: Desired, observed: Observed) -> Decision:
         return Decision((CloseStudy(study=desired.study), *settle), Rest(RestState.WORKING, "closing the study"))
     if desired.keep and observed.wanted is not RunState.DESTROYED and not observed.drained:
         why = "the target is met; the stack is kept until `crowdstack destroy`"
-        return Decision(settle or _top_up(desired, observed), Rest(RestState.DONE, why))
+        return Decision(_top_up(desired, observed), Rest(RestState.DONE, why))  # all are settled with
     if not observed.drained:
         waiting = (
             f"{observed.visits.active} people finish what they hold" if observed.visits.active else "the last events"

@@ -108,6 +108,13 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
     study, most = desired.study, desired.most_visits(units)
     made = f"{desired.items:,} {_plural('item', desired.items)} x {desired.repeats}"
     visits = f"{approved:,} {_plural('visit', approved)}"
+    on_top = Line(
+        kind="top_up",
+        sign="~",
+        text=f"top up {topped:,} {_plural('visit', topped)}: {topped_up}{median}",
+        total=topped,
+        at_most=most,
+    )
     lines = {
         OfferUnits.kind: Line(
             kind="offer", sign="+", text=f"offer {offers:,} units ({made})", total=offers, at_most=ANY
@@ -140,17 +147,13 @@ def fold(actions: Iterable[Action], desired: Desired, units: UnitCounts) -> tupl
             at_most=ANY,
         ),
         CloseStudy.kind: Line(kind="close", sign="-", text=f"close study {study}"),
-        FixTopUp.kind: Line(
-            kind="top_up",
-            sign="~",
-            text=f"top up {topped:,} {_plural('visit', topped)}: {topped_up}{median}",
-            total=topped,
-            at_most=most,
-        ),
+        TopUp.kind: on_top,
+        FixTopUp.kind: on_top,
         TearDown.kind: Line(kind="tear_down", sign="-", text="tear down"),
     }
-    if OpenStudy.kind in kinds:
-        kinds.discard(RaisePlaces.kind)
+    for first, more in ((OpenStudy.kind, RaisePlaces.kind), (FixTopUp.kind, TopUp.kind)):
+        if first in kinds:
+            kinds.discard(more)
     return tuple(line for kind, line in lines.items() if kind in kinds)
 
 

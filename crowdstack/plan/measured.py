@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from math import ceil
 from statistics import median
 
+from crowdstack.errors import PolicyRefused
 from crowdstack.model import Money
 from crowdstack.plan.actions import FixTopUp
 from crowdstack.plan.desired import Desired, ceil_div
 from crowdstack.plan.fees import PayVerdict, hourly, reward_for, span, verdict_of
+
+_ENOUGH = 5  # visits: of fewer, one who was interrupted may be the median
 
 
 def median_of(times: Sequence[float]) -> int | None:
@@ -58,10 +61,11 @@ class MeasuredPay:
 
 
 def measured_pay(desired: Desired, times: Sequence[float], fixed: FixTopUp | None) -> MeasuredPay | None:
-    """`times`: seconds of each visit; `fixed`: what comes on top, if that was decided. None where no visit ended yet, or nothing
-    was said of time or pay."""
+    """`times`: seconds of each visit; `fixed`: what comes on top, if that was decided. None where no visit ended yet, nobody is
+    paid, or nothing was said of time or pay."""
     median_s = median_of(times)
-    if not median_s or (desired.visit_s is None and desired.minimum_hourly is None):
+    said = desired.visit_s is not None or desired.minimum_hourly is not None
+    if not median_s or not said or not desired.reward.minor:
         return None
     on_top = top_up(desired, median_s) if fixed is None else fixed.net
     paid = desired.reward + on_top
@@ -75,3 +79,21 @@ def measured_pay(desired: Desired, times: Sequence[float], fixed: FixTopUp | Non
         verdict=verdict_of(hourly(paid, median_s), desired),
         missing=paid * 0 if least is None else max(reward_for(least, median_s) - paid, paid * 0),
     )
+
+
+def check_measured_pay(desired: Desired, before: Desired, measured: MeasuredPay | None) -> tuple[str, ...]:
+    """What the last run, `before`, says of the pay of the one that is to begin: the same as `check_pay`, by the median of its visits
+    instead of the estimate, with what may come on top. Nothing where visits are of another length now, or too few were made."""
+    least = desired.minimum_hourly
+    if measured is None or least is None or measured.visits < _ENOUGH or before.per_visit != desired.per_visit:
+        return ()
+    paid = desired.reward + top_up(desired, measured.median_s)
+    rate = hourly(paid, measured.median_s)
+    if verdict_of(rate, desired) is not PayVerdict.BELOW_MINIMUM:
+        return ()
+    told = f"{paid} for {span(measured.median_s)}, the median of the last run's visits, is {rate} an hour"
+    enough = reward_for(least, measured.median_s)
+    hint = f"set task.reward to {enough}, or pay.top_up to what is missing"
+    if desired.refuse_underpaid:
+        raise PolicyRefused(f"the pay is too low: {told}", why=f"the minimum is {least}", hint=hint)
+    return (f"the pay is below the minimum: {told}; the minimum is {least}. Better: {hint}",)

@@ -337,8 +337,8 @@ class ProlificProvider(AnyProvider):
         example=0,
     )
     pay_floor: Literal["warn", "refuse"] = say(
-        "What to do when the reward is below Prolific's minimum, 6 GBP or 8 USD an hour. Below the recommended 9 GBP or "
-        "12 USD preview warns.",
+        "What to do when the reward is below Prolific's minimum, 6 GBP or 8 USD an hour, by the estimated time or by the "
+        "median of the last run's visits. Below the recommended 9 GBP or 12 USD preview warns.",
         default="refuse",
     )
     webhooks: bool = say(
@@ -411,7 +411,8 @@ class GenericProvider(AnyProvider):
     )
     vat_percent: PerCent = say("Tax on top of reward and fee, in per cent.", default=0, change="next run", example=19)
     minimum_per_hour: Amount | None = say(
-        "A run whose reward would be less is refused; needs task.estimated_time.",
+        "A run whose reward would be less is refused, by the estimated time or by the median of the last run's visits; needs "
+        "task.estimated_time.",
         default=None,
         change="next run",
         example="8.00 USD",

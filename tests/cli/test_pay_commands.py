@@ -117,6 +117,14 @@ def test_what_the_panel_declined_is_spent_nowhere_and_nothing_more_is_owed_for_i
     assert cost(crowdstack)["most_in_all"] == before["most_in_all"]
 
 
+def test_a_bonus_may_be_declined_alone(crowdstack: Call, tmp_path: Path) -> None:
+    crowdstack("pay", "bonus", "bob", "0.10 USD", "--reason", "thorough", "--id", "thanks", "--yes")
+    imported(crowdstack, tmp_path, "visit,purpose,state\npanel-bob,bonus:thanks,declined\n")
+    told = cost(crowdstack)
+    assert (told["paid"], told["of_it_bonuses"], told["of_it_top_ups"]) == ("0.18 USD", "0.00 USD", "0.06 USD")
+    assert listed(crowdstack)["panel-bob", "reward"] == ("0.05 USD", "to_pay")
+
+
 def test_a_file_with_a_fault_changes_nothing(crowdstack: Call, tmp_path: Path) -> None:
     before = listed(crowdstack)
     said = imported(crowdstack, tmp_path, "visit,state\npanel-ann,paid\npanel-eve,paid\n", code=4)

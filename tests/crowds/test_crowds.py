@@ -61,7 +61,7 @@ UNREACHED = {
     "_spent_on: early = not desired.personal": "no unit is named for somebody",
     "_waiting: if units.stuck": "no unit is named for somebody",
     "_affordable: if desired.budget is None or not observed.worst.minor": "work is paid",
-    "<genexpr>: if any(action.key not in observed.refused": "that nothing is left to settle but what was refused is tests/plan's",
+    "_wind_up: if settle and not _given_up": "that nothing is left to settle but what was refused is tests/plan's",
     "_settle: elif free > 0": "no more people come than places, and the store gives those that are judged",
 }
 

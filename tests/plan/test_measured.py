@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crowdstack.errors import OverBudget, PolicyRefused
 from crowdstack.model import Money, PaidVisit, RunState, StudyState, VisitId, WorkerId
 from crowdstack.plan.actions import Action, CloseStudy, FixTopUp, OpenStudy, TearDown, TopUp
-from crowdstack.plan.cost import cost
+from crowdstack.plan.cost import check_budget, cost
 from crowdstack.plan.decide import Observed, RestState, decide
-from crowdstack.plan.desired import Desired
+from crowdstack.plan.desired import Desired, WhenShort
 from crowdstack.plan.fees import PayVerdict
-from crowdstack.plan.measured import measured_pay, median_of, top_up
+from crowdstack.plan.forecast import forecast
+from crowdstack.plan.measured import check_measured_pay, measured_pay, median_of, top_up
 from tests.plan.builders import CENTS_5, STUDY, desired, observed
 
 CENTS_4 = Money(4, "USD")
@@ -78,6 +80,28 @@ def test_every_place_reserves_it() -> None:
     assert cost(wish(), there).total == CENTS_5 * 10
 
 
+def test_a_preview_lists_the_places_whose_top_up_fits_too() -> None:
+    there = observed(open=10, reserve=CENTS_5)
+    for wave in (None, 1):
+        want = wish(budget=Money(35, "USD"), when_short=WhenShort.PAUSE, wave=wave)
+        assert str(forecast(want, there)[0]) == "+ open study birds-1: 3 places"
+
+
+def test_what_this_run_reserves_is_not_taken_for_another_runs() -> None:
+    want = wish(budget=Money(145, "USD"))
+    begun = observed(open=5, submitted=5, places=10, paid=5, reserve=CENTS_5, exposure=Money(100, "USD"))
+    assert cost(want, begun).cap == cost(want, observed(open=10, reserve=CENTS_5)).cap == Money(145, "USD")
+
+
+def test_a_run_whose_top_ups_do_not_fit_is_refused_before_anything_is_done() -> None:
+    there = observed(open=10, reserve=CENTS_5)
+    check_budget(wish(budget=Money(150, "USD")), there)
+    with pytest.raises(
+        OverBudget, match=r"(?s)may cost 1.50 USD \(15 visits x 0.10 USD\).*lower provider.surplus or pay.top_up"
+    ):
+        check_budget(wish(budget=Money(149, "USD")), there)
+
+
 def test_it_is_decided_when_nothing_else_is_left_and_then_paid_and_then_the_run_is_over() -> None:
     assert actions(over(top_up=FIXED, drained=False, state=StudyState.OPEN)) == (CloseStudy(study=STUDY),)
     assert FIXED not in actions(over(top_up=FIXED, drained=False))
@@ -86,6 +110,12 @@ def test_it_is_decided_when_nothing_else_is_left_and_then_paid_and_then_the_run_
     assert isinstance(paying, TopUp)
     assert (paying.key, paying.payment, paying.net, paying.amount) == ("top_up:v2", "top_up:v2", CENTS_4, CENTS_5)
     assert actions(over(top_up=FIXED, top_up_fixed=True)) == (TearDown(),)
+
+
+def test_a_preview_shows_what_is_still_owed_on_top() -> None:
+    shown = forecast(wish(), over(top_up=FIXED, top_up_fixed=True, untopped=(UNSENT,)))
+    assert [str(line) for line in shown] == ["~ top up 1 visit: 0.05 USD", "- tear down"]
+    assert [str(line) for line in forecast(wish(), over(top_up=FIXED, top_up_fixed=True))] == ["- tear down"]
 
 
 def test_people_inside_are_waited_for_unless_there_is_no_time() -> None:
@@ -176,6 +206,34 @@ def test_what_comes_on_top_is_counted_and_what_was_fixed_is_what_comes() -> None
 def test_nothing_is_said_of_pay_of_which_nothing_was() -> None:
     assert measured_pay(floor(), [], None) is None
     assert measured_pay(desired(), minutes(5), None) is None
+    assert measured_pay(desired(estimated_s=60, reward=Money(0, "USD")), minutes(5), None) is None
     told = measured_pay(desired(estimated_s=60), minutes(5), None)
     assert told is not None
     assert (told.verdict, str(told)) == (None, "0.60 USD an hour by the median of 1 visit, 5 min")
+
+
+# ---------------------------------------------------------------------- the next run
+
+
+def test_a_run_that_would_be_underpaid_as_the_last_one_was_is_refused_with_what_is_right() -> None:
+    measured = measured_pay(floor(), minutes(*[10] * 5), None)
+    with pytest.raises(PolicyRefused, match=r"(?s)1.00 USD for 10 min, the median .* is 6.00 USD an hour.*to 1.34 USD"):
+        check_measured_pay(floor(), floor(), measured)
+    (note,) = check_measured_pay(floor(refuse_underpaid=False), floor(), measured)
+    assert note.startswith("the pay is below the minimum: 1.00 USD for 10 min")
+
+
+@pytest.mark.parametrize(
+    ("now", "visits"),
+    [
+        (floor(reward=Money(134, "USD")), 5),
+        (floor(top_up=Money(34, "USD")), 5),
+        (floor(per_visit=2), 5),
+        (floor(minimum_hourly=None), 5),
+        (floor(), 4),
+    ],
+    ids=["reward", "top-up", "other visits", "no floor", "too few to tell"],
+)
+def test_what_was_mended_or_is_not_known_is_not_held_against_it(now: Desired, visits: int) -> None:
+    measured = measured_pay(floor(), minutes(*[10] * visits), None)
+    assert check_measured_pay(now, floor(), measured) == ()
