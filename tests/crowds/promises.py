@@ -158,13 +158,14 @@ def i12_nobody_is_forgotten(world: World) -> None:
 
 
 def i12_whoever_was_paid_is_topped_up(world: World) -> None:
-    """By the same. An order that was lost on its way is never sent again."""
+    """By the same. An order that was lost on its way is never sent again; none is sent where another sum
+    would be read."""
     promised = world.promised
     if not ended(world) or any(study.deleted for study in world.published()):
         return
     sums = {line.amount for line in world.fake.wallet_lines() if line.purpose == "bonus" and line.amount <= 100}
     hold(sums <= ({promised.net.minor} if promised is not None else set()), "I12", sums)
-    if promised is not None and promised.net.minor:
+    if promised is not None and promised.net.minor and world.terms.understood == 1:
         owed = [visit for visit in world.store.untopped(world.run.id, 1000) if not visit.sent]
         hold(not owed, "I12", owed)
 

@@ -557,8 +557,10 @@ class World:
             self.review(everything=True)
         elif self._came >= self.terms.people or self.desired.keep:
             self.destroy()  # nobody comes any more
-        elif "is not shown yet" in why:
-            self.destroy(now=True)  # an order that was lost on its way: nobody can tell, and it is not sent again
+        elif "is not shown yet" in why or ("topping up" in why and self.terms.understood != 1):
+            self.destroy(
+                now=True
+            )  # no top-up is taken where another sum is read; an order that was lost on its way: nobody can tell, and it is not sent again
         elif rest in (RestState.BUDGET.value, RestState.NEEDS_PERSON.value):
             hold(not self.terms.easy, "I13", f"nothing is missing and it says {rest}: {why}")
             self.destroy()
