@@ -502,10 +502,12 @@ class World:
             return
         self.ticks += 1
         hold(self.ticks <= MOST_TICKS, "I13", f"no rest after {self.ticks} ticks: {self.store.noted(self.run.id)}")
+        if not self.store.drained(self.run.id):
+            self.was_met = self.met()  # a verdict that comes while the last are paid changes nothing of why it ended
         try:
             waits_s = self._alive.send(None)
         except StopIteration:
-            self.over, self.was_met, self._alive = True, self.met(), None
+            self.over, self._alive = True, None
         except Killed:
             self._alive = None
             self.at(self.random.choice([0.5, 20.0, 300.0]), self.live)
