@@ -301,11 +301,13 @@ class World:
             return
         self.ticks += 1
         hold(self.ticks <= MOST_TICKS, "I13", f"no rest after {self.ticks} ticks: {self.store.noted(self.run.id)}")
+        if not self.store.drained(self.run.id):
+            self.was_met = self.met()  # a verdict that comes while the last are paid changes nothing of why it ended
         try:
             waits_s = process.rounds.send(None)
         except StopIteration:
             process.held.close()
-            self.over, self.was_met = True, self.met()
+            self.over = True
         except Killed:
             process.held.close()
             self.at(self.random.choice([0.5, 20.0, 300.0]), self.live)
