@@ -54,6 +54,7 @@ class Branches:
                 jumps = {offset: (line, onward, value) for line, offset, onward, value in _jumps(code)}
                 self._at[code.co_name, code.co_firstlineno] = jumps
         self.seen: set[Outcome] = set()
+        self._done: set[tuple[str, int]] = set()  # functions of which every outcome was seen
 
     @property
     def every(self) -> set[Outcome]:
@@ -95,10 +96,19 @@ class Branches:
 
         return watched
 
+    def _all_seen(self, name: str, line: int) -> bool:
+        """Of this function: then nothing is to be learned from one more call."""
+        if (name, line) not in self._done:
+            jumps = self._at[name, line].items()
+            outcomes = ((name, at_line, offset, value) for offset, (at_line, _, _) in jumps for value in (True, False))
+            if all(outcome in self.seen for outcome in outcomes):
+                self._done.add((name, line))
+        return (name, line) in self._done
+
     def _entered(self, frame: FrameType, event: str, _: Any) -> Any:
         code = frame.f_code
         jumps = self._at.get((code.co_name, code.co_firstlineno)) if code.co_filename == self.file else None
-        if jumps is None:
+        if jumps is None or self._all_seen(code.co_name, code.co_firstlineno):
             return None
         before = -1
         frame.f_trace_opcodes, frame.f_trace_lines = True, False

@@ -59,6 +59,7 @@ UNREACHED = {
     "_list_places: if wanted <= listed": "a run without a unit has no reconciler",
     "_list_places: if study is None and places > 0": "`up` refuses a budget that pays for no visit",
     "_spent_on: early = not desired.personal": "no unit is named for somebody",
+    "_spent_on: if early or not causes:: False": "no unit is named for somebody",
     "_waiting: if units.stuck": "no unit is named for somebody",
     "_affordable: if desired.budget is None or not observed.worst.minor": "work is paid",
     "_wind_up: if settle and not _given_up": "that nothing is left to settle but what was refused is tests/plan's",

@@ -162,7 +162,10 @@ class World:
 
     def open_store(self) -> PeeweeStore:
         (self.folder / "store.db").write_bytes(new_store())
-        return PeeweeStore(self.folder / "store.db")
+        store = PeeweeStore(self.folder / "store.db")
+        for pragma in ("synchronous = OFF", "locking_mode = EXCLUSIVE"):  # what is proven here is no matter of disks
+            store._database.peewee.execute_sql(f"PRAGMA {pragma}")
+        return store
 
     def open_provider(self, life: Life) -> ProlificProvider:
         store = Mortal(self.store, life)
