@@ -197,8 +197,6 @@ class ProlificProvider(Audience, Payments, Messages, Watching):
         listed = self._listed(key)
         if told := self._told.get(key):
             return told
-        if told := self._told.get(key):
-            return told
         visits = tuple(
             ListedVisit(
                 visit=visit_of(key, WorkerId(found.participant), found.id),
