@@ -383,7 +383,7 @@ class World:
                 case "start":
                     found = "resume" in kinds
                 case "stop":
-                    found = "close" in kinds
+                    found = self.store.intent(self.run.id, f"close:{self.study}") is not None  # it holds from then on
                 case "approve" | "reject":
                     found = (effect.verb, effect.subject) in of
                 case "request_return":

@@ -50,6 +50,8 @@ class ProlificProvider(Audience, Payments, Messages, Watching):
         if found is None:
             reward = Money.parse(self._notes(key).get("reward") or "")
             return Study(id=id_, key=key, places=0, state=StudyState.CLOSED, reward=reward, by_hand=True)
+        if found.status is StudyStatus.ACTIVE and self._notes(key).get("closed"):
+            found = self._stop_again(key, found)
         return None if found.status is StudyStatus.UNPUBLISHED else self._study(key, found)
 
     def open_study(self, key: StudyKey, *, places: int, reward: Money, title: str) -> Study:
@@ -109,6 +111,14 @@ class ProlificProvider(Audience, Payments, Messages, Watching):
                 self._api.move_study(found.id, StudyMove.STOP)
             notes.put("closed", "yes")
         return self._study(key, self._look_again(key))
+
+    def _stop_again(self, key: StudyKey, found: Found) -> Found:
+        """Closed when it was full, so there was nothing to stop; a place that was freed since may have let people in again."""
+        try:
+            self._api.move_study(found.id, StudyMove.STOP)
+        except Refused:  # it is not as it was shown: seen next time
+            return found
+        return self._look_again(key)
 
     def drift(self, key: StudyKey, *, reward: Money, title: str) -> tuple[str, ...]:
         found = self._look(key)

@@ -13,6 +13,7 @@ from crowdstack.fakes.prolific.fake import FakeProlific
 from crowdstack.fakes.prolific.faults import Faults
 from crowdstack.fakes.prolific.service import Service
 from crowdstack.fakes.prolific.settings import Settings
+from crowdstack.fakes.prolific.states import StudyStatus
 from crowdstack.fakes.prolific.transport import InProcessTransport
 from crowdstack.model import ListedState, Money, RunId, StudyKey, StudyState, VisitId, WorkerId, visit_of
 from crowdstack.ports import Memory, Provider
@@ -285,6 +286,22 @@ def test_a_full_study_that_pauses_because_a_place_is_free_again_is_nobodys_wish(
     study = lab.open().fetch_study(KEY)
     assert study is not None
     assert study.by_hand  # this time nobody has left: it is somebody's wish
+
+
+def test_a_closed_study_that_a_freed_place_opens_again_is_stopped() -> None:
+    lab = Lab(freed_is_active=True)
+    provider = lab.open()
+    lab.open_study(provider, places=2)
+    submission = lab.came(ANN)[1]
+    lab.came(BOB)
+    assert provider.set_state(KEY, StudyState.CLOSED).state is StudyState.CLOSED  # full: there is nothing to stop
+    lab.fake.give_back(submission)
+    assert lab.fake.world.studies[lab.study()].status is StudyStatus.ACTIVE
+    found = provider.fetch_study(KEY)
+    assert found is not None
+    assert found.state is StudyState.CLOSED
+    assert lab.fake.world.studies[lab.study()].status is not StudyStatus.ACTIVE
+    provider.close()
 
 
 def test_a_study_that_somebody_paused_on_the_site_is_said_to_be(lab: Lab, provider: ProlificProvider) -> None:
