@@ -205,6 +205,7 @@ ToProvider = (
     OpenStudy | RaisePlaces | PauseStudy | ResumeStudy | CloseStudy | ApproveVisit | RejectVisit | AskReturn
     | Order | FixTopUp | TopUp
 )  # fmt: skip
+OfVisit = ApproveVisit | RejectVisit | AskReturn | Order
 Spending = OpenStudy | RaisePlaces  # after these more can be charged than before
 Action = ToProvider | OfferUnits | Drain | TearDown
 

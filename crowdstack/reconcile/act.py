@@ -18,6 +18,7 @@ from crowdstack.plan.actions import (
     AskReturn,
     CloseStudy,
     FixTopUp,
+    OfVisit,
     OpenStudy,
     PauseStudy,
     PayBonus,
@@ -85,10 +86,13 @@ def send_recorded(
     busy: Busy | None = None
     in_a_row = 0
     try:
-        for intent in store.open_intents(run):
+        left = [(intent, action_of(intent.kind, intent.body)) for intent in store.open_intents(run)]
+        left.sort(
+            key=lambda each: isinstance(each[1], OfVisit)
+        )  # the study's own is not kept waiting by hundreds of visits
+        for intent, action in left:
             if in_a_row == _IN_A_ROW or enough():
                 break
-            action = action_of(intent.kind, intent.body)
             if not isinstance(action, ToProvider) or action.key in resting:
                 continue
             if isinstance(action, Spending) and not may_spend():

@@ -292,16 +292,20 @@ class _Loop:
 
     def _look(self, now: float) -> tuple[Run, Desired, Observed]:
         """What an earlier life left unsent is sent first; then: what is wanted, and what is there."""
-        left = send_recorded(
-            self._run,
-            store=self._store,
-            provider=self._provider,
-            may_spend=self._may_spend,
-            now=self._clock.now(),
-            resting={key for key, (_, until) in self._refused.items() if until > now},
-            enough=self._enough(),
-        )
-        self._leave_alone(left, now)
+        try:
+            left = send_recorded(
+                self._run,
+                store=self._store,
+                provider=self._provider,
+                may_spend=self._may_spend,
+                now=self._clock.now(),
+                resting={key for key, (_, until) in self._refused.items() if until > now},
+                enough=self._enough(),
+            )
+        except Busy as fault:  # what is still left must not keep us from looking: it may be hundreds
+            self._log.warning("%s", fault)
+        else:
+            self._leave_alone(left, now)
         run = self._store.run(self._run)
         if run.settings != self._settings:  # another `up`: what was refused may be allowed now
             self._settings, self._refused = run.settings, {}

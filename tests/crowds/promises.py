@@ -40,7 +40,8 @@ def i2_what_a_visit_may_be_topped_up_by_is_reserved(world: World) -> None:
     paid = [line for line in lines if line.purpose == "reward"]
     topped = [line for line in lines if line.purpose == "bonus" and line.amount <= world.terms.top_up]
     closed = world.store.intent(world.run.id, f"close:{world.study}") is not None
-    listed = [study.places for study in world.published() if study.status is StudyStatus.ACTIVE and not closed]
+    there = [study for study in world.published() if not study.deleted]  # nobody comes to one that was
+    listed = [study.places for study in there if study.status is StudyStatus.ACTIVE and not closed]
     free = sum(listed) - len(paid) if listed else 0
     owed = world.gross(REWARD) * max(0, free) + each * (max(0, free) + len(paid) - len(topped))
     exposure = world.store.exposure(TASK, "USD")

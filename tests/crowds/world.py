@@ -304,8 +304,7 @@ class World:
             return
         self.ticks += 1
         hold(self.ticks <= MOST_TICKS, "I13", f"no rest after {self.ticks} ticks: {self.store.noted(self.run.id)}")
-        if not self.store.drained(self.run.id):
-            self.was_met = self.met()  # a verdict that comes while the last are paid changes nothing of why it ended
+        taken_in = self.store.drained(self.run.id)
         try:
             waits_s = process.rounds.send(None)
         except StopIteration:
@@ -316,6 +315,8 @@ class World:
             self.at(self.random.choice([0.5, 20.0, 300.0]), self.live)
         else:
             self.at(self.pace(waits_s), lambda: self.step(process))
+        if not taken_in:
+            self.was_met = self.met()  # a verdict that comes while the last are paid changes nothing of why it ended
         for promise in self.promises:
             promise(self)
 
@@ -563,9 +564,10 @@ class World:
         elif self._came >= self.terms.people or self.desired.keep:
             self.destroy()  # nobody comes any more
         elif "is not shown yet" in why or ("topping up" in why and self.terms.understood != 1):
-            self.destroy(
-                now=True
-            )  # no top-up is taken where another sum is read; an order that was lost on its way: nobody can tell, and it is not sent again
+            # An order that was lost on its way, of which nobody can tell; or no top-up is taken, for another sum is read.
+            self.destroy(now=True)
+        elif rest == RestState.PAUSED.value:
+            pass  # it goes on when the operator says so
         elif rest in (RestState.BUDGET.value, RestState.NEEDS_PERSON.value):
             hold(not self.terms.easy, "I13", f"nothing is missing and it says {rest}: {why}")
             self.destroy()

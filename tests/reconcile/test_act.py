@@ -53,6 +53,27 @@ def test_a_bonus_that_has_to_wait_holds_up_nothing_else(tmp_path: Path, fault: B
     store.close()
 
 
+def test_the_studys_own_does_not_wait_behind_its_visits(tmp_path: Path) -> None:
+    """Where one request takes a second, hundreds of payments take minutes; a study that is to pause must not go on as long."""
+    store = PeeweeStore(tmp_path / "store.db")
+    run = open_run(store)
+    cents = Money(50, "USD")
+    of = {"study": STUDY, "visit": VisitId("v1"), "worker": WorkerId("ann"), "submission": "s1"}
+    bonus = PayBonus(**of, payment="first", net=cents, amount=cents, reason="")
+    store.record_intents(run.id, [draft(bonus, NOW)], budget=None, now=NOW)
+    store.record_intents(run.id, [draft(PauseStudy(study=STUDY), NOW)], budget=None, now=NOW)
+    provider = Provider(Busy("too many requests"))
+    asked: list[bool] = []
+
+    def enough() -> bool:
+        asked.append(True)
+        return len(asked) > 1  # there is time for one
+
+    send_recorded(run.id, store=store, provider=provider, may_spend=lambda: True, now=NOW, enough=enough)  # type: ignore[arg-type]
+    assert provider.states == [STUDY]
+    store.close()
+
+
 class Paid(MockProvider):
     """The bonus is shown now."""
 
