@@ -340,7 +340,7 @@ class Project:
             owed = self.store.visit_counts(run.id).left or (
                 promised and promised.minor and self.store.untopped(run.id, 1)
             )
-            if run.closed_at is not None and owed:
+            if run.closed_at is not None and (owed or self.store.open_intents(run.id)):
                 refused |= settle(run, store=self.store, provider=self.provider, clock=self.clock)
         return refused
 

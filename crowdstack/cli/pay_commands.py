@@ -54,7 +54,8 @@ def _bonus(name: str, meaning: str, example: str) -> click.Command:
             confirm("Pay it?", yes=yes)
             why = project.carry_out(order)
         if why is not None:
-            raise errors.Refused(f"payment {order.payment} is not done", why=why)
+            again = f"`--id {order.payment}` asks for this one again; without it another is made"
+            raise errors.Refused(f"payment {order.payment} is not done", why=why, hint=again)
         out(f"payment {order.payment}: {amount}")
 
     command.__doc__ = f"{meaning}\n\n\b\nExample:\n  {example}\n"

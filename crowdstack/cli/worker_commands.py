@@ -174,7 +174,8 @@ def message(session: Session, worker: str, text: str, name: str | None, spec: Pa
         confirm("Send it?", yes=yes)
         why = project.carry_out(order)
     if why is not None:
-        raise errors.Refused(f"message {order.message} is not sent", why=why)
+        again = f"`--id {order.message}` asks for this one again; without it another is made"
+        raise errors.Refused(f"message {order.message} is not sent", why=why, hint=again)
     out(render.safe_text(f"message {order.message}: sent"))
 
 

@@ -101,8 +101,8 @@ class GenericProvider(Books):
     def confirm(self, said: Iterable[Said]) -> int:
         """Take over what the panel did; how many were news.
 
-        Refused, and nothing is taken over, for a line that is not on the list, a state that is neither `paid` nor `declined`,
-        and a payment of a visit that we asked not to pay.
+        Refused, and nothing is taken over, for a line that is not on the list, a state that is neither `paid` nor `declined`
+        nor the list's own, and a payment of a visit that we asked not to pay.
         """
         known: dict[tuple[str, str], list[PaymentLine]] = {}
         for line in self.payments():
@@ -111,17 +111,18 @@ class GenericProvider(Books):
         with self._writing():
             for one in said:
                 line = _meant(one, known.get((one.visit, one.purpose), []))
+                if one.state == line.state:  # the list as it was given, or told before
+                    continue
                 if one.state not in (PAID, DECLINED):
                     raise Refused(f"visit {one.visit!r}: {one.state!r} is neither {PAID!r} nor {DECLINED!r}")
                 if one.state == PAID and line.state == "reject":
                     raise Refused(f"visit {one.visit!r} was paid by the panel, and we rejected it")
-                if one.state != line.state:
-                    self._db.execute(
-                        "INSERT INTO confirmed VALUES (?, ?, ?) "
-                        "ON CONFLICT (visit, purpose) DO UPDATE SET state = excluded.state",
-                        (line.visit, line.purpose, one.state),
-                    )
-                    news += 1
+                self._db.execute(
+                    "INSERT INTO confirmed VALUES (?, ?, ?) "
+                    "ON CONFLICT (visit, purpose) DO UPDATE SET state = excluded.state",
+                    (line.visit, line.purpose, one.state),
+                )
+                news += 1
         return news
 
 

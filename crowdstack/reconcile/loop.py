@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from crowdstack.errors import Busy, CredentialsMissing, CrowdstackError, InboxRegressed, LockHeld, Refused, StoreMoved
 from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState
-from crowdstack.plan.actions import Action, Drain, OfferUnits, Spending, TearDown, draft
+from crowdstack.plan.actions import Action, Drain, OfferUnits, ResumeStudy, Spending, TearDown, draft
 from crowdstack.plan.decide import Observed, Rest, RestState, decide
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Control, Crowd, HookKey, Provider, Store
@@ -258,6 +258,8 @@ class _Loop:
         if listed or any(isinstance(action, Spending) for action in decision.actions):
             barred = await self._aside(self._door.tell, desired.study, admission, self._clock.monotonic())
             decision = replace(decision, rest=barred or decision.rest)
+        if barred:
+            decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, ResumeStudy)))
         if barred or not self._may_spend():
             decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, Spending)))
         if self._line is not None:
@@ -310,7 +312,8 @@ class _Loop:
         if run.settings != self._settings:  # another `up`: what was refused may be allowed now
             self._settings, self._refused = run.settings, {}
         desired = _desired(run)
-        self._refused = {key: (why, until) for key, (why, until) in self._refused.items() if until > now}
+        if run.wanted is not RunState.DESTROYED:  # else nobody waits for what was refused once: it may be hundreds
+            self._refused = {key: (why, until) for key, (why, until) in self._refused.items() if until > now}
         listed_at = hear(run, desired, store=self._store, provider=self._provider, now=self._clock.now())
         observed = observe(
             run,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from crowdstack.errors import NotFound, OverBudget, StateMismatch, Unclear
-from crowdstack.model import ListedState, ListedVisit, Money, Run, StudyKey, TaskName, WorkerId, visit_of
+from crowdstack.errors import Busy, NotFound, OverBudget, StateMismatch, Unclear
+from crowdstack.model import ListedState, ListedVisit, Money, Run, RunState, StudyKey, TaskName, WorkerId, visit_of
 from crowdstack.plan.actions import Order, PayBonus, SendMessage
 from crowdstack.ports import Listing
 from crowdstack.providers.mock import MockProvider
@@ -136,6 +136,47 @@ class Postal(MockProvider):
         self.sent.append((worker, message, text))
 
 
+def test_a_name_is_one_payment_in_every_run_of_the_task_and_of_one_worker(desk: Desk) -> None:
+    assert desk.carry_out(desk.order("first")) is None
+    first = desk.store.intent(desk.run.id, "bonus:first")
+    desk.store.set_reached(desk.run.id, RunState.DESTROYED, NOW)
+    later = desk.store.open_run(
+        TASK, settings=desk.run.settings, items=items("a", "b", "c"), repeats=1, fresh=True, now=NOW
+    )
+    inbox = Inbox(desk.store, later, "inbox-inbox-later")
+    _, units, _ = desk.store.unoffered(later.id, 10)
+    desk.store.mark_offered(later.id, units)
+    for unit, worker in zip(units, ("ann", "bob"), strict=False):
+        inbox.answer(inbox.hold(unit.unit, worker, inbox.arrive(worker, f"s-{worker}")))
+    inbox.deliver()
+    [visit] = [row.visit for row in desk.store.visits(TASK, "ann") if row.study == later.id]
+    of = {"reason": "thorough", "store": desk.store, "provider": desk.provider}
+    assert bonus(TASK, visit, Money(20, "USD"), payment="second", **of).study == later.id  # type: ignore[arg-type]
+    again = bonus(TASK, visit, Money(20, "USD"), payment="first", **of)  # type: ignore[arg-type]
+    assert again.study == desk.run.id
+    assert desk.carry_out(again) is None
+    assert first is not None
+    assert [line.purpose for line in desk.store.payments(TASK)].count("bonus:first") == 1
+    with pytest.raises(StateMismatch, match="another"):
+        desk.order("first", Money(30, "USD"))
+    with pytest.raises(StateMismatch, match="another"):
+        bonus(TASK, "bob", Money(20, "USD"), reason="", payment="first", store=desk.store, provider=desk.provider)
+
+
+def test_an_order_that_meets_a_busy_provider_is_told_and_not_thrown(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise Busy("too many requests")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.provider, "pay_bonus", busy)
+        order = desk.order()
+        assert "too many requests" in str(desk.carry_out(order))
+    assert desk.carry_out(desk.order()) is None
+    assert [line.purpose for line in desk.store.payments(TASK)].count("bonus:thanks") == 1
+
+
 def test_a_message_is_written_down_and_sent_once_for_its_name(desk: Desk) -> None:
     desk.provider.close()
     desk.provider = Postal(desk.folder / "mock.db")
@@ -145,7 +186,7 @@ def test_a_message_is_written_down_and_sent_once_for_its_name(desk: Desk) -> Non
     assert desk.carry_out(desk.write("Thank you.", "again")) is None
     journal = [(entry.key, entry.state.value) for entry in desk.store.journal(desk.run.id) if entry.kind == "message"]
     assert journal == [("message:thanks", "done"), ("message:again", "done")]
-    with pytest.raises(StateMismatch, match="says something else"):
+    with pytest.raises(StateMismatch, match="is another one"):
         desk.carry_out(desk.write("Never mind.", "again"))
     assert len(desk.provider.sent) == 2
 

@@ -114,6 +114,9 @@ class ProlificProvider(Audience, Payments, Messages, Watching):
 
     def _stop_again(self, key: StudyKey, found: Found) -> Found:
         """Closed when it was full, so there was nothing to stop; a place that was freed since may have let people in again."""
+        if self._stopped.get(key) is found:  # tried already
+            return found
+        self._stopped[key] = found
         try:
             self._api.move_study(found.id, StudyMove.STOP)
         except Refused:  # it is not as it was shown: seen next time

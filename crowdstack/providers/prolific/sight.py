@@ -61,6 +61,7 @@ class Sight:
         self._asked: dict[StudyKey, datetime] = {}  # when the visits were last asked for
         self._told: dict[StudyKey, Listing] = {}  # what they were then
         self._paused: dict[StudyKey, Study] = {}  # as it was when it was first found paused
+        self._stopped: dict[StudyKey, Study] = {}  # as it was when it was last stopped again
         self._quotes: dict[Money, Money] = {}
         self._noted: dict[StudyKey, Memory] = {}
         self._ids: dict[StudyKey, str] = {}
