@@ -86,7 +86,7 @@ def test_a_budget_that_is_not_asked_is_noticed(tmp_path: Path) -> None:
     broken = (
         Mutation(
             file="crowdstack/plan/decide.py",
-            old="    if desired.budget is None or not observed.gross.minor:\n",
+            old="    if desired.budget is None or not observed.worst.minor:\n",
             new="    if True:\n",
         ),
         Mutation(file="crowdstack/reconcile/act.py", old="budget=budget, now=now)", new="budget=None, now=now)"),
