@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from crowdstack.errors import Busy, CredentialsMissing, CrowdstackError, InboxRegressed, LockHeld, Refused, StoreMoved
 from crowdstack.model import IntentState, Run, RunId, RunState, StudyKey, StudyState
-from crowdstack.plan.actions import Action, Drain, OfferUnits, ResumeStudy, Spending, TearDown, draft
+from crowdstack.plan.actions import Action, CloseStudy, Drain, OfferUnits, ResumeStudy, Spending, TearDown, draft
 from crowdstack.plan.decide import Observed, Rest, RestState, decide
 from crowdstack.plan.desired import Desired
 from crowdstack.ports import Clock, Control, Crowd, HookKey, Provider, Store
@@ -312,8 +312,13 @@ class _Loop:
         if run.settings != self._settings:  # another `up`: what was refused may be allowed now
             self._settings, self._refused = run.settings, {}
         desired = _desired(run)
-        if run.wanted is not RunState.DESTROYED:  # else nobody waits for what was refused once: it may be hundreds
-            self._refused = {key: (why, until) for key, (why, until) in self._refused.items() if until > now}
+        # At the end nobody waits for visits of which something was refused once: they may be hundreds. The study is to close.
+        given_up, closing = run.wanted is RunState.DESTROYED, CloseStudy(study=desired.study).key
+        self._refused = {
+            key: (why, until)
+            for key, (why, until) in self._refused.items()
+            if until > now or (given_up and key != closing)
+        }
         listed_at = hear(run, desired, store=self._store, provider=self._provider, now=self._clock.now())
         observed = observe(
             run,
