@@ -10,7 +10,17 @@ import click
 
 from crowdstack import errors
 from crowdstack.cli import render
-from crowdstack.cli.session import Session, confirm, out, output_option, pass_session, say, spec_option, yes_option
+from crowdstack.cli.session import (
+    Session,
+    check_carried_out,
+    confirm,
+    out,
+    output_option,
+    pass_session,
+    say,
+    spec_option,
+    yes_option,
+)
 from crowdstack.model import Money
 
 
@@ -52,10 +62,7 @@ def _bonus(name: str, meaning: str, example: str) -> click.Command:
             order = project.bonus(worker, amount, reason=reason, payment=payment)
             say(render.safe_text(f"~ pay {amount} to {order.worker} for visit {order.visit}: {order.amount} with fees"))
             confirm("Pay it?", yes=yes)
-            why = project.carry_out(order)
-        if why is not None:
-            again = f"`--id {order.payment}` asks for this one again; without it another is made"
-            raise errors.Refused(f"payment {order.payment} is not done", why=why, hint=again)
+            check_carried_out("payment", order.payment, project.carry_out(order))
         out(f"payment {order.payment}: {amount}")
 
     command.__doc__ = f"{meaning}\n\n\b\nExample:\n  {example}\n"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from crowdstack.errors import Cancelled, UsageError
+from crowdstack.errors import Cancelled, Refused, UsageError
 
 if TYPE_CHECKING:
     from crowdstack.wiring import Project
@@ -140,6 +140,13 @@ def _painted(text: str) -> str:
         click.style(line, fg=_COLOURS.get(line.split(maxsplit=1)[0])) if line.strip() else line
         for line in text.split("\n")
     )
+
+
+def check_carried_out(order: str, name: str, why: str | None) -> None:
+    """Refused unless `why` is None: why the order (a payment, a message) is not done, and how this very one is asked for again."""
+    if why is not None:
+        again = f"`--id {name}` asks for this one again; without it another is made"
+        raise Refused(f"{order} {name} is not done", why=why, hint=again)
 
 
 def confirm(question: str, *, yes: bool) -> None:

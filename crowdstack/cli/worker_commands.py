@@ -9,7 +9,17 @@ import click
 
 from crowdstack import errors
 from crowdstack.cli import render
-from crowdstack.cli.session import Session, confirm, out, output_option, pass_session, say, spec_option, yes_option
+from crowdstack.cli.session import (
+    Session,
+    check_carried_out,
+    confirm,
+    out,
+    output_option,
+    pass_session,
+    say,
+    spec_option,
+    yes_option,
+)
 from crowdstack.cli.unit_commands import identified_option, me, names
 from crowdstack.model import WorkerId
 
@@ -172,10 +182,7 @@ def message(session: Session, worker: str, text: str, name: str | None, spec: Pa
         order = project.message(worker, text, name=name)
         say(render.safe_text(f"~ write to {order.worker} about visit {order.visit}: {text}"))
         confirm("Send it?", yes=yes)
-        why = project.carry_out(order)
-    if why is not None:
-        again = f"`--id {order.message}` asks for this one again; without it another is made"
-        raise errors.Refused(f"message {order.message} is not sent", why=why, hint=again)
+        check_carried_out("message", order.message, project.carry_out(order))
     out(render.safe_text(f"message {order.message}: sent"))
 
 

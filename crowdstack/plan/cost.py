@@ -25,10 +25,8 @@ class Cost:
     minimum_hourly: Money | None = None
     recommended_hourly: Money | None = None
     pay: PayVerdict | None = None
-    top_up: Money | None = (
-        None  # at most, of one visit, for the worker; `reserve`: gross. Both are in `cap`, not in `total`
-    )
-    reserve: Money | None = None
+    top_up: Money | None = None  # at most, of one visit, for the worker: in `cap`, not in `total`
+    reserve: Money | None = None  # the same, gross
 
 
 def cost(desired: Desired, observed: Observed) -> Cost:

@@ -258,10 +258,9 @@ class _Loop:
         if listed or any(isinstance(action, Spending) for action in decision.actions):
             barred = await self._aside(self._door.tell, desired.study, admission, self._clock.monotonic())
             decision = replace(decision, rest=barred or decision.rest)
-        if barred:
-            decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, ResumeStudy)))
         if barred or not self._may_spend():
-            decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, Spending)))
+            not_now = Spending | ResumeStudy if barred else Spending  # nobody is to be let in, or only nobody more
+            decision = replace(decision, actions=tuple(a for a in decision.actions if not isinstance(a, not_now)))
         if self._line is not None:
             await self._line.tell(desired, observed, admission)
             if observed.study is not None:

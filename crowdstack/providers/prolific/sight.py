@@ -137,9 +137,8 @@ class Sight:
                 found = tuple(self._api.list_submissions(id_))
             self._asked[key] = at
             self._told.pop(key, None)
-            self._visits[key].first_s = self._pace_s[0] * (
-                1 + len(found) // PAGE
-            )  # as many requests a minute as before
+            pages = 1 + len(found) // PAGE
+            self._visits[key].first_s = self._pace_s[0] * pages  # as many requests a minute as before
             return found
 
         if key not in self._visits:
