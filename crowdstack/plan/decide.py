@@ -382,7 +382,7 @@ def _unanswered(desired: Desired, observed: Observed) -> tuple[Action, ...]:
 
 
 def _top_up(desired: Desired, observed: Observed) -> tuple[FixTopUp | TopUp, ...]:
-    """Once: what every paid visit gets on top, if it is nothing too. Then each of them gets it, late ones as well."""
+    """First what every paid visit gets on top is fixed, once, also when it is nothing; then each of them gets it, late ones as well."""
     promised = observed.top_up
     if promised is None or not observed.top_up_fixed:
         return () if promised is None else (promised,)

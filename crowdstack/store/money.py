@@ -71,8 +71,6 @@ _TOP_UP = f"""
     SELECT COALESCE(MAX(CASE WHEN kind = 'fix_top_up' THEN top_up END), MAX(top_up)), MAX(currency),
            COUNT(CASE WHEN kind = 'top_up' THEN 1 END)
     FROM intent INDEXED BY intent_study_top_up WHERE study = ? AND {ON_TOP} AND state <> '{_REFUSED}'"""
-
-
 # Paid visits that are not topped up, as they were not paid after all.
 _NEVER = f"""
     SELECT COUNT(*) FROM payment INDEXED BY payment_declined
